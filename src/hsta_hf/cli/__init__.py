@@ -1,0 +1,1 @@
+"""The `hsta` command line: one module per command, each with `add_parser(subparsers)` and `run(args)`."""

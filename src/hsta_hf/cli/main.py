@@ -1,0 +1,35 @@
+"""Entry point of `hsta …`: finds the command's module and hands it the parsed arguments."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hsta_hf import __version__
+
+COMMANDS: tuple[str, ...] = ("synthesize", "check", "prepare", "train", "evaluate", "predict")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `hsta` with every command's own parser under it."""
+    parser = argparse.ArgumentParser(
+        prog="hsta",
+        description="Micro-expression recognition with Hierarchical Space-Time Attention (HSTA).",
+    )
+    parser.add_argument("--version", action="version", version=f"hsta-hf {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"hsta_hf.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (0: done, 1: the command found a problem, 2: wrong usage)."""
+    args = build_parser().parse_args(argv)
+    return int(importlib.import_module(f"hsta_hf.cli.{args.command}").run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
