@@ -121,19 +121,13 @@ def spot_apex(frames: np.ndarray, onset: int = 0, offset: int | None = None) -> 
     """
     frames = np.asarray(frames)
     if frames.ndim not in (3, 4) or 0 in frames.shape:
-        raise ValueError(
-            f"spot_apex takes (T, H, W) or (T, H, W, C) frames, not an array of shape {frames.shape}"
-        )
+        raise ValueError(f"spot_apex takes (T, H, W) or (T, H, W, C) frames, not an array of shape {frames.shape}")
     offset = len(frames) - 1 if offset is None else offset
     if not 0 <= onset <= offset < len(frames):
-        raise ValueError(
-            f"onset {onset} and offset {offset} do not lie in order in a clip of {len(frames)} frames"
-        )
+        raise ValueError(f"onset {onset} and offset {offset} do not lie in order in a clip of {len(frames)} frames")
     stride = spotting_stride(offset - onset + 1)
     chosen = frames[onset : offset + 1 : stride]
-    return onset + min(
-        stride * spot_apex_in_small(np.stack([shrink_for_spotting(f) for f in chosen])), offset - onset
-    )
+    return onset + min(stride * spot_apex_in_small(np.stack([shrink_for_spotting(f) for f in chosen])), offset - onset)
 
 
 def spotting_stride(num_frames: int) -> int:
