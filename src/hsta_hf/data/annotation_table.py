@@ -1,0 +1,139 @@
+"""Reading the owners' annotation tables (.xlsx, .csv): cells as text, the header found by its names."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+
+TABLE_SUFFIXES: tuple[str, ...] = (".xlsx", ".csv")
+# Some owners put prose above the header; it is looked for in this many rows.
+_HEADER_WITHIN = 20
+
+
+class AnnotationError(ValueError):
+    """An annotation table cannot be read; the message names the file."""
+
+
+@dataclass(frozen=True)
+class AnnotationRow:
+    """One row of an annotation table.
+
+    Attributes:
+        number: Row number as a spreadsheet shows it, the first row being 1.
+        cells: The row's cells as stripped text by canonical column name; "" where empty.
+    """
+
+    number: int
+    cells: Mapping[str, str]
+
+
+def _text(value: Any) -> str:
+    """A cell as text: 4.0 and 4 are both "4", an empty cell is ""."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _header_key(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def _raw_tables(path: Path) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    """Every sheet of the file as (name, rows)."""
+    try:
+        if path.suffix.lower() == ".csv":
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                return [("", [tuple(row) for row in csv.reader(file)])]
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        try:
+            return [(sheet.title, list(sheet.iter_rows(values_only=True))) for sheet in book.worksheets]
+        finally:
+            book.close()
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: not UTF-8 text ({error}); save it as CSV UTF-8, or as .xlsx") from error
+    except Exception as error:  # openpyxl raises whatever its zip and XML readers raise
+        raise AnnotationError(f"{path}: cannot be read as a {path.suffix} table ({error})") from error
+
+
+def read_annotation(path: Path, columns: Mapping[str, Sequence[str]]) -> list[AnnotationRow]:
+    """Read the first sheet of a table that has the wanted columns.
+
+    Args:
+        path: A .xlsx or .csv file.
+        columns: Canonical column name to the names that count as it; case, spaces and punctuation do not
+            matter.
+
+    Returns:
+        The rows below the header that are not empty.
+
+    Raises:
+        AnnotationError: if the file cannot be read or no sheet has all columns; the message names the
+            file and the columns that are missing.
+    """
+    keys = {name: {_header_key(alias) for alias in (name, *aliases)} for name, aliases in columns.items()}
+    fewest_missing = list(columns)
+    for _, rows in _raw_tables(path):
+        for header_at, header in enumerate(rows[:_HEADER_WITHIN]):
+            found = [_header_key(_text(cell)) for cell in header]
+            places = {
+                name: next((place for place, key in enumerate(found) if key and key in wanted), None)
+                for name, wanted in keys.items()
+            }
+            missing = [name for name, place in places.items() if place is None]
+            if len(missing) < len(fewest_missing):
+                fewest_missing = missing
+            if missing:
+                continue
+            result = []
+            for number, row in enumerate(rows[header_at + 1 :], start=header_at + 2):
+                cells = {
+                    name: _text(row[place]) if place is not None and place < len(row) else ""
+                    for name, place in places.items()
+                }
+                if any(cells.values()):
+                    result.append(AnnotationRow(number, cells))
+            return result
+    raise AnnotationError(
+        f"{path}: no header row with the columns {', '.join(columns)}; missing: {', '.join(fewest_missing)}"
+    )
+
+
+def find_annotation(root: Path, known_names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Path:
+    """The annotation table in `root`: one of the owner's names, else the only table with the columns.
+
+    Raises:
+        AnnotationError: if there is none, or more than one that fits.
+    """
+    tables = sorted(
+        path
+        for path in root.iterdir()
+        if path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and not path.name.startswith(("~$", "."))
+    )
+    wanted = {name.casefold() for name in known_names}
+    named = [path for path in tables if path.name.casefold() in wanted]
+    if len(named) == 1:
+        return named[0]
+    fitting, reasons = [], []
+    for path in named or tables:
+        try:
+            read_annotation(path, columns)
+            fitting.append(path)
+        except AnnotationError as error:
+            reasons.append(str(error))
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(path.name for path in fitting)
+        raise AnnotationError(f"{root} holds several annotation tables ({names}); name one with --annotation")
+    looked = f" Looked at: {'; '.join(reasons)}." if reasons else ""
+    raise AnnotationError(
+        f"{root}: no annotation table found. Expected {known_names[0]} (or another .xlsx or .csv with the "
+        f"columns {', '.join(columns)}); name it with --annotation.{looked}"
+    )

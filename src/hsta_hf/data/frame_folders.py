@@ -1,0 +1,81 @@
+"""Frame files below a database's root, and the refusal of annotations that lead out of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+FRAME_SUFFIXES: frozenset[str] = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+
+
+class UnsafePathError(ValueError):
+    """An annotation or a link leads out of the database's folder."""
+
+
+def safe_name(name: str, field: str) -> str:
+    """`name`, if it can only be the name of one folder.
+
+    Raises:
+        UnsafePathError: if it is empty, `.`, `..`, absolute, or holds a separator or a control character.
+    """
+    if name in ("", ".", "..") or re.search(r"[/\\:\x00-\x1f]", name):
+        raise UnsafePathError(f"{field} {name!r} is not a plain folder name; it is refused")
+    return name
+
+
+class FrameFolders:
+    """Lists numbered frame files below `root`, each folder once.
+
+    Args:
+        root: The database's folder. What is a link inside it must stay inside it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._real_root = root.resolve()
+        self._listed: dict[Path, dict[int, Path]] = {}
+
+    def _stays_inside(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self._real_root)
+
+    def frames(self, *parts: str) -> dict[int, Path]:
+        """Frame number to file for the folder `root/parts…`, in increasing order.
+
+        Files whose name is not a number with a picture's suffix are not frames. Of two files with the same
+        number (`7.jpg`, `007.jpg`) the first by name is taken.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            UnsafePathError: if the folder or one of its frames is a link out of the root.
+        """
+        folder = self.root.joinpath(*parts)
+        if folder not in self._listed:
+            if not self._stays_inside(folder):
+                raise UnsafePathError(f"{folder} is a link out of {self.root}; it is refused")
+            if not folder.is_dir():
+                raise FileNotFoundError(f"there is no folder {folder}")
+            found: dict[int, Path] = {}
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    stem, suffix = os.path.splitext(entry.name)
+                    if suffix.lower() not in FRAME_SUFFIXES or not (stem.isascii() and stem.isdigit()):
+                        continue
+                    path = folder / entry.name
+                    if entry.is_symlink() and not self._stays_inside(path):
+                        raise UnsafePathError(f"{path} is a link out of {self.root}; it is refused")
+                    found.setdefault(int(stem), path)
+            self._listed[folder] = dict(sorted(found.items()))
+        return self._listed[folder]
+
+
+def describe_numbers(numbers: list[int]) -> str:
+    """Frame numbers as short text: `3-5, 9`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in runs[:8]]
+    return ", ".join(shown) + (f" and {len(runs) - 8} more runs" if len(runs) > 8 else "")
