@@ -94,6 +94,7 @@ class HSTAConfig(PreTrainedConfig):
     model_type = "hsta"
     sub_configs_defaults = {"video_config": VideoMAEConfig, "special_config": VideoMAEConfig}  # noqa: RUF012
 
+    # Dictionaries and None are taken too; __post_init__ turns them into VideoMAEConfigs.
     video_config: dict | VideoMAEConfig | None = None
     special_config: dict | VideoMAEConfig | None = None
     num_hsta_layers: int = 4
@@ -167,11 +168,17 @@ class HSTAConfig(PreTrainedConfig):
                 fields[key] = {**stream, **(given or {})}
         return cls(**{**fields, **overrides})
 
+    def stream(self, name: str) -> VideoMAEConfig:
+        """The configuration of the `"video"` or the `"special"` stream."""
+        config = getattr(self, f"{name}_config")
+        assert isinstance(config, VideoMAEConfig), f"{name}_config is {type(config)} after initialisation"
+        return config
+
     @property
     def hidden_size(self) -> int:
         """Width of what the head reads: the [CLS] of the streams in use, side by side."""
-        video = self.video_config.hidden_size if self.use_video_stream else 0
-        special = self.special_config.hidden_size if self.use_special_stream else 0
+        video = self.stream("video").hidden_size if self.use_video_stream else 0
+        special = self.stream("special").hidden_size if self.use_special_stream else 0
         return video + special
 
     @property

@@ -45,14 +45,14 @@ class HSTAModelOutput(ModelOutput):
             other stream)`, the CSTA maps of this stream's [CLS]. On `output_attentions`.
     """
 
-    video_cls: torch.FloatTensor | None = None
-    special_cls: torch.FloatTensor | None = None
-    video_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    special_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    video_attentions: tuple[torch.FloatTensor, ...] | None = None
-    special_attentions: tuple[torch.FloatTensor, ...] | None = None
-    video_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    special_cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+    video_cls: torch.Tensor | None = None
+    special_cls: torch.Tensor | None = None
+    video_hidden_states: tuple[torch.Tensor, ...] | None = None
+    special_hidden_states: tuple[torch.Tensor, ...] | None = None
+    video_attentions: tuple[torch.Tensor, ...] | None = None
+    special_attentions: tuple[torch.Tensor, ...] | None = None
+    video_cross_attentions: tuple[torch.Tensor, ...] | None = None
+    special_cross_attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -60,8 +60,8 @@ class HSTAClassifierOutput(HSTAModelOutput):
     """Output of [`HSTAForMicroExpressionClassification`]: [`HSTAModelOutput`] with `loss` (a scalar, when labels were
     given) and `logits` (`(batch, num_labels)`, before softmax or sigmoid)."""
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
 
 
 class HSTADropPath(nn.Module):
@@ -124,7 +124,7 @@ class HSTAReleasedUSTA(VideoMAELayer):
         super().__init__(config)
         self.drop_path = HSTADropPath(drop_path_rate)
 
-    def forward(
+    def forward(  # type: ignore[override]  # VideoMAE's layer returns no map
         self, hidden_states: torch.Tensor, output_attentions: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(batch, 1 + patches, width)` to the same shape, and the map `(batch, heads, 1 + patches, 1 + patches)`."""
@@ -213,6 +213,8 @@ def _projection(width_in: int, width_out: int, eps: float) -> nn.Sequential:
 class HSTAEmbeddings(nn.Module):
     """Tubelet embedding, [CLS] and fixed sinusoidal positions of one stream."""
 
+    position_embeddings: torch.Tensor
+
     def __init__(self, config: VideoMAEConfig, first_patch_position: int) -> None:
         super().__init__()
         self.first_patch_position = first_patch_position
@@ -249,7 +251,7 @@ class HSTALayer(nn.Module):
     def __init__(self, config: HSTAConfig, drop_path_rate: float) -> None:
         super().__init__()
         usta = HSTAReleasedUSTA if config.block_style == "released" else HSTAPaperUSTA
-        video, special = config.video_config, config.special_config
+        video, special = config.stream("video"), config.stream("special")
         video_layers = config.num_video_layers if config.use_video_stream else 0
         special_layers = config.num_special_layers if config.use_special_stream else 0
         self.video = nn.ModuleList(usta(video, drop_path_rate) for _ in range(video_layers))
@@ -295,7 +297,7 @@ class HSTAPreTrainedModel(PreTrainedModel):
     config: HSTAConfig
     base_model_prefix = "hsta"
     main_input_name = "pixel_values"
-    input_modalities = ("video",)
+    input_modalities = "video"
     supports_gradient_checkpointing = True
     _no_split_modules = ["HSTAEmbeddings", "HSTAReleasedUSTA", "HSTAPaperUSTA", "HSTACrossAttention"]  # noqa: RUF012
     _supports_sdpa = True
@@ -304,7 +306,7 @@ class HSTAPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: HSTAConfig) -> None:
         super().__init__(config)
-        for stream in (config.video_config, config.special_config):
+        for stream in (config.stream("video"), config.stream("special")):
             if stream._attn_implementation is None:
                 stream._attn_implementation_internal = config._attn_implementation
 
@@ -314,7 +316,7 @@ class HSTAPreTrainedModel(PreTrainedModel):
             super().set_attn_implementation(attn_implementation, *args, **kwargs)
             return
         super().set_attn_implementation({"": attn_implementation}, *args, **kwargs)
-        for stream in (self.config.video_config, self.config.special_config):
+        for stream in (self.config.stream("video"), self.config.stream("special")):
             stream._attn_implementation_internal = self.config._attn_implementation
 
     @torch.no_grad()
@@ -339,11 +341,11 @@ class HSTAModel(HSTAPreTrainedModel):
         self.video_layernorm: nn.LayerNorm | None = None
         self.special_layernorm: nn.LayerNorm | None = None
         if config.use_video_stream:
-            self.video_embeddings = HSTAEmbeddings(config.video_config, config.first_patch_position)
-            self.video_layernorm = _final_layernorm(config.video_config)
+            self.video_embeddings = HSTAEmbeddings(config.stream("video"), config.first_patch_position)
+            self.video_layernorm = _final_layernorm(config.stream("video"))
         if config.use_special_stream:
-            self.special_embeddings = HSTAEmbeddings(config.special_config, config.first_patch_position)
-            self.special_layernorm = _final_layernorm(config.special_config)
+            self.special_embeddings = HSTAEmbeddings(config.stream("special"), config.first_patch_position)
+            self.special_layernorm = _final_layernorm(config.stream("special"))
         deepest = max(config.num_hsta_layers - 1, 1)
         self.layers = nn.ModuleList(
             HSTALayer(config, config.drop_path_rate * m / deepest) for m in range(config.num_hsta_layers)
@@ -397,8 +399,8 @@ class HSTAModel(HSTAPreTrainedModel):
 
         crossed = output_attentions and self.config.crosses_streams
         return HSTAModelOutput(
-            video_cls=None if video is None else self.video_layernorm(video[:, 0]),
-            special_cls=None if special is None else self.special_layernorm(special[:, 0]),
+            video_cls=_final_cls(video, self.video_layernorm),
+            special_cls=_final_cls(special, self.special_layernorm),
             video_hidden_states=kept(video_states, output_hidden_states, video),
             special_hidden_states=kept(special_states, output_hidden_states, special),
             video_attentions=kept(maps["video"], output_attentions, video),
@@ -424,19 +426,28 @@ def _final_layernorm(config: VideoMAEConfig) -> nn.LayerNorm:
     return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
 
+def _final_cls(stream: torch.Tensor | None, layernorm: nn.LayerNorm | None) -> torch.Tensor | None:
+    return None if stream is None or layernorm is None else layernorm(stream[:, 0])
+
+
 class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
     """HSTA with a linear head over [special [CLS] ‖ video [CLS]], for emotions or action units.
 
     Args:
         config ([`HSTAConfig`]): `num_labels`, `id2label`, `problem_type` and `classification_loss` shape the head.
+
+    Attributes:
+        videomae_report ([`VideoMAEReport`] or `None`): what [`from_videomae`] loaded, skipped and initialised.
     """
+
+    videomae_report: VideoMAEReport | None = None
 
     def __init__(self, config: HSTAConfig) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = int(config.num_labels or 0)
         self.hsta = HSTAModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -518,18 +529,13 @@ class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
             raise ValueError("Only block_style='released' can start from VideoMAE: the paper's USTA has no MLP.")
         # dtype: a half-precision checkpoint starts a float32 model; cast afterwards if you want it smaller.
         source = VideoMAEModel.from_pretrained(path_or_repo, use_safetensors=True, dtype=torch.float32)
-        geometry = {
-            key: getattr(source.config, key)
-            for key in (
-                "hidden_size num_attention_heads intermediate_size image_size patch_size tubelet_size num_channels "
-                "hidden_act layer_norm_eps qv_bias hidden_dropout_prob attention_probs_dropout_prob initializer_range"
-            ).split()
-        }
+        geometry = {key: getattr(source.config, key) for key in _VIDEOMAE_GEOMETRY}
         for name in ("video_config", "special_config"):
             config[name] = {**geometry, **(config.get(name) or {})}
         model = cls(HSTAConfig(**config))
-        model.videomae_report = model._load_videomae(source)
-        logger.info("%s", model.videomae_report)
+        report = model._load_videomae(source)
+        model.videomae_report = report
+        logger.info("%s", report)
         return model
 
     def _load_videomae(self, source: VideoMAEModel) -> VideoMAEReport:
@@ -547,11 +553,28 @@ class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
                 pairs += [(f"encoder.layer.{m * depth + i}", usta) for i, usta in enumerate(getattr(layer, stream))]
             for prefix, target in pairs:
                 _copy_module(source, prefix, target, f"{stream} stream", report, used)
-        own = {id(p) for p in self.parameters()}
-        filled = {id(p) for p, _ in report.loaded_parameters}
-        report.initialised = [name for name, p in self.named_parameters() if id(p) in own - filled]
+        filled = {id(parameter) for parameter in report.loaded_parameters}
+        report.initialised = [name for name, p in self.named_parameters() if id(p) not in filled]
         report.skipped += [f"{name} (no place for it)" for name in source.state_dict() if name not in used]
         return report
+
+
+# What a stream takes over from a VideoMAE checkpoint's configuration.
+_VIDEOMAE_GEOMETRY = (
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "image_size",
+    "patch_size",
+    "tubelet_size",
+    "num_channels",
+    "hidden_act",
+    "layer_norm_eps",
+    "qv_bias",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "initializer_range",
+)
 
 
 @dataclass
@@ -564,7 +587,7 @@ class VideoMAEReport:
     initialised: list[str]
 
     def __post_init__(self) -> None:
-        self.loaded_parameters: list[tuple[nn.Parameter, str]] = []
+        self.loaded_parameters: list[nn.Parameter] = []
 
     def __str__(self) -> str:
         parts = [
@@ -595,7 +618,7 @@ def _copy_module(
         with torch.no_grad():
             parameter.copy_(weights[key])
         report.loaded.append(f"{key} -> {stream}")
-        report.loaded_parameters.append((parameter, key))
+        report.loaded_parameters.append(parameter)
 
 
 __all__ = ["HSTAForMicroExpressionClassification", "HSTAModel", "HSTAPreTrainedModel", "VideoMAEReport"]
