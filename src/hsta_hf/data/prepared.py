@@ -52,7 +52,7 @@ class PreparedInfo:
 
     Attributes:
         format_version: Version of the layout of the rows.
-        fingerprint: Hexadecimal digest of everything that went in; equal datasets have equal ones.
+        fingerprint: Hexadecimal digest of all rows, frames included; equal datasets have equal ones.
         database: Name of the database.
         synthetic: True where the database's own README calls itself synthetic.
         size: Side in pixels that frames were resized to; None for the native size.

@@ -159,7 +159,7 @@ class _Reader:
             return
         try:
             on_disk = self.folders.frames(subject, letter, "color")
-        except (FileNotFoundError, NotADirectoryError, UnsafePathError) as error:
+        except (OSError, UnsafePathError) as error:
             problem("frames", f"{error}; the clip is left out", ERROR)
             return
 

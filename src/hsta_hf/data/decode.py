@@ -1,0 +1,146 @@
+"""From the frame files of a clip to one uint8 RGB array."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hsta_hf.data.clip import APEX_UNKNOWN, MicroExpressionClip
+from hsta_hf.data.databases.base import ERROR, WARNING, Problem
+from hsta_hf.data.frame_folders import describe_numbers
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """A clip's pictures.
+
+    Attributes:
+        clip: The clip, its frames reduced to those that could be read.
+        frames: uint8 RGB array (num_frames, height, width, 3), onset to offset.
+        problems: What was wrong with its files.
+    """
+
+    clip: MicroExpressionClip
+    frames: np.ndarray
+    problems: tuple[Problem, ...]
+
+
+def read_frame(path: Path) -> np.ndarray:
+    """Decode one picture.
+
+    Returns:
+        uint8 RGB array (height, width, 3); greyscale pictures have three equal channels.
+
+    Raises:
+        ValueError: if the file is missing, empty, cut off, or no picture; the message names it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror or error})") from error
+    if not data:
+        raise ValueError(f"{path.name} is empty")
+    # OpenCV fills what is missing of a cut-off JPEG with grey and says nothing: look for the end marker.
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-1024:]:
+        raise ValueError(f"{path.name} is cut off")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"{path.name} cannot be decoded ({error.err or error})") from error
+    if picture is None:
+        raise ValueError(f"{path.name} is no picture that can be decoded")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def cut_clip(clip: MicroExpressionClip, max_frames: int | None) -> tuple[MicroExpressionClip, tuple[Problem, ...]]:
+    """The clip cut to `max_frames` frames, and a warning if that took anything away."""
+    if max_frames is None or clip.num_frames <= max_frames:
+        return clip, ()
+    kept = _keep(clip, range(max_frames))
+    assert kept is not None
+    message = f"cut from {clip.num_frames} to {max_frames} frames, offset {clip.offset} to {kept.offset}"
+    if clip.apex is not None and kept.apex is None:
+        message += f"; the apex {clip.apex} is not in them and is spotted instead"
+    return kept, (_problem(clip, message, WARNING),)
+
+
+def decode_clip(clip: MicroExpressionClip, size: int | None = None) -> DecodedClip | tuple[Problem, ...]:
+    """Read all frames of a clip.
+
+    A frame that cannot be read, or whose size is not that of most of the clip's frames, is left out and
+    reported. Without its onset, or with fewer than two frames, the clip is unusable. Without its offset it
+    ends at its last good frame; without its apex the apex is unknown.
+
+    Args:
+        clip: What a database gave.
+        size: Side in pixels that frames are resized to (area interpolation); None keeps their size.
+
+    Returns:
+        The clip and its pictures, or just the problems if the clip is unusable.
+    """
+    pictures: dict[int, np.ndarray] = {}
+    reasons: list[str] = []
+    for position, path in enumerate(clip.frame_paths):
+        try:
+            pictures[position] = read_frame(path)
+        except ValueError as error:
+            reasons.append(str(error))
+    problems = [_problem(clip, f"{reason}; the frame is left out", ERROR) for reason in reasons]
+    if pictures:
+        usual = Counter(picture.shape for picture in pictures.values()).most_common(1)[0][0]
+        odd = [position for position, picture in pictures.items() if picture.shape != usual]
+        if odd:
+            numbers = describe_numbers([clip.frame_numbers[position] for position in odd])
+            sizes = sorted({f"{pictures[p].shape[1]}x{pictures[p].shape[0]}" for p in odd})
+            message = (
+                f"{numbers} of size {', '.join(sizes)} in a clip of {usual[1]}x{usual[0]}; left out, since they "
+                f"show another section of the picture"
+            )
+            problems.append(_problem(clip, message, ERROR))
+            for position in odd:
+                del pictures[position]
+    kept = _keep(clip, sorted(pictures))
+    if kept is None:
+        what = "the onset frame is" if len(pictures) > 1 else "all frames but one are"
+        problems.append(_problem(clip, f"{what} unusable; the clip is left out", ERROR))
+        return tuple(problems)
+    if kept.offset != clip.offset:
+        problems.append(_problem(clip, f"the offset is now {kept.offset}, was {clip.offset}", ERROR))
+    if clip.apex is not None and kept.apex is None:
+        problems.append(_problem(clip, f"the apex {clip.apex} is unusable and spotted instead", ERROR))
+
+    height, width = pictures[0].shape[:2] if size is None else (size, size)
+    frames = np.empty((len(pictures), height, width, 3), np.uint8)
+    for place, position in enumerate(sorted(pictures)):
+        picture = pictures.pop(position)
+        if picture.shape[:2] != (height, width):
+            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        frames[place] = picture
+    return DecodedClip(kept, frames, tuple(problems))
+
+
+def _keep(clip: MicroExpressionClip, positions: list[int] | range) -> MicroExpressionClip | None:
+    """The clip with only the frames at `positions`; None if that leaves no onset or no movement."""
+    if len(positions) < 2 or positions[0] != 0:
+        return None
+    numbers = tuple(clip.frame_numbers[position] for position in positions)
+    lost_apex = clip.apex is None or clip.apex not in numbers
+    return replace(
+        clip,
+        offset=numbers[-1],
+        apex=None if lost_apex else clip.apex,
+        apex_source=APEX_UNKNOWN if lost_apex else clip.apex_source,
+        frame_paths=tuple(clip.frame_paths[position] for position in positions),
+        frame_numbers=numbers,
+    )
+
+
+def _problem(clip: MicroExpressionClip, message: str, severity: str) -> Problem:
+    name = f"{clip.subject}/{clip.filename}/{clip.onset}/{'?' if clip.apex is None else clip.apex}/{clip.offset}"
+    return Problem(name, "frames", message, severity, clip.source)
