@@ -430,6 +430,48 @@ def _final_cls(stream: torch.Tensor | None, layernorm: nn.LayerNorm | None) -> t
     return None if stream is None or layernorm is None else layernorm(stream[:, 0])
 
 
+# What a stream takes over from a VideoMAE checkpoint's configuration.
+_VIDEOMAE_GEOMETRY = (
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "image_size",
+    "patch_size",
+    "tubelet_size",
+    "num_channels",
+    "hidden_act",
+    "layer_norm_eps",
+    "qv_bias",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "initializer_range",
+)
+
+
+@dataclass
+class VideoMAEReport:
+    """What `from_videomae` did: lines `source -> stream` that were loaded, checkpoint tensors that were skipped and
+    why, and the model's parameters that were initialised afresh."""
+
+    loaded: list[str]
+    skipped: list[str]
+    initialised: list[str]
+
+    def __post_init__(self) -> None:
+        self.loaded_parameters: list[nn.Parameter] = []
+
+    def __str__(self) -> str:
+        parts = [
+            f"loaded {len(self.loaded)}",
+            f"skipped {len(self.skipped)}",
+            f"initialised {len(self.initialised)}",
+        ]
+        lines = [f"HSTA from VideoMAE: {', '.join(parts)} tensors"]
+        for title in ("loaded", "skipped", "initialised"):
+            lines += [f"  {title}: {line}" for line in getattr(self, title)]
+        return "\n".join(lines)
+
+
 class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
     """HSTA with a linear head over [special [CLS] ‖ video [CLS]], for emotions or action units.
 
@@ -557,48 +599,6 @@ class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
         report.initialised = [name for name, p in self.named_parameters() if id(p) not in filled]
         report.skipped += [f"{name} (no place for it)" for name in source.state_dict() if name not in used]
         return report
-
-
-# What a stream takes over from a VideoMAE checkpoint's configuration.
-_VIDEOMAE_GEOMETRY = (
-    "hidden_size",
-    "num_attention_heads",
-    "intermediate_size",
-    "image_size",
-    "patch_size",
-    "tubelet_size",
-    "num_channels",
-    "hidden_act",
-    "layer_norm_eps",
-    "qv_bias",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "initializer_range",
-)
-
-
-@dataclass
-class VideoMAEReport:
-    """What `from_videomae` did: lines `source -> stream` that were loaded, checkpoint tensors that were skipped and
-    why, and the model's parameters that were initialised afresh."""
-
-    loaded: list[str]
-    skipped: list[str]
-    initialised: list[str]
-
-    def __post_init__(self) -> None:
-        self.loaded_parameters: list[nn.Parameter] = []
-
-    def __str__(self) -> str:
-        parts = [
-            f"loaded {len(self.loaded)}",
-            f"skipped {len(self.skipped)}",
-            f"initialised {len(self.initialised)}",
-        ]
-        lines = [f"HSTA from VideoMAE: {', '.join(parts)} tensors"]
-        for title in ("loaded", "skipped", "initialised"):
-            lines += [f"  {title}: {line}" for line in getattr(self, title)]
-        return "\n".join(lines)
 
 
 def _copy_module(
