@@ -1,0 +1,414 @@
+"""HSTAModel and its classifier: shapes, styles, streams, losses, attention implementations, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
+
+from hsta_hf.configuration_hsta import HSTAConfig
+from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification, HSTAModel
+
+STREAM = {
+    "hidden_size": 24,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "image_size": 32,
+    "patch_size": 16,
+}
+SPECIAL = {**STREAM, "hidden_size": 16, "num_attention_heads": 2, "patch_size": 12}  # 12 does not divide 32
+
+
+def small_config(**fields: Any) -> HSTAConfig:
+    fields = {"num_hsta_layers": 2, "num_labels": 5, **fields}
+    return HSTAConfig(video_config=dict(STREAM), special_config=dict(SPECIAL), **fields)
+
+
+def small_model(seed: int = 0, **fields: Any) -> HSTAForMicroExpressionClassification:
+    torch.manual_seed(seed)
+    return HSTAForMicroExpressionClassification(small_config(**fields)).eval()
+
+
+@pytest.fixture
+def pixels() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "pixel_values": torch.randn(3, 6, 3, 32, 32, generator=generator),
+        "special_pixel_values": torch.randn(3, 2, 3, 32, 32, generator=generator),
+    }
+
+
+@pytest.mark.parametrize("block_style", ["released", "paper"])
+def test_outputs_have_the_documented_shapes(block_style: str, pixels: dict[str, torch.Tensor]) -> None:
+    model = small_model(block_style=block_style)
+    labels = torch.tensor([0, 1, 4])
+    with torch.no_grad():
+        out = model(**pixels, labels=labels, output_attentions=True, output_hidden_states=True)
+    assert out.loss.ndim == 0
+    assert out.logits.shape == (3, 5)
+    assert out.video_cls.shape == (3, 24)
+    assert out.special_cls.shape == (3, 16)
+    heads_v, heads_s = (4, 2) if block_style == "released" else (1, 1)
+    n_v, n_s = 1 + 3 * 4, 1 + 4  # 3 tubelets of 2x2 patches; 1 tubelet of 2x2 patches
+    assert [h.shape for h in out.video_hidden_states] == [(3, n_v, 24)] * 3
+    assert [h.shape for h in out.special_hidden_states] == [(3, n_s, 16)] * 3
+    assert [a.shape for a in out.video_attentions] == [(3, heads_v, n_v, n_v)] * 4
+    assert [a.shape for a in out.special_attentions] == [(3, heads_s, n_s, n_s)] * 2
+    assert [a.shape for a in out.video_cross_attentions] == [(3, heads_s, 1, n_s)] * 2
+    assert [a.shape for a in out.special_cross_attentions] == [(3, heads_v, 1, n_v)] * 2
+    for maps in (out.video_attentions, out.video_cross_attentions, out.special_cross_attentions):
+        for attention in maps:
+            torch.testing.assert_close(attention.sum(-1), torch.ones_like(attention.sum(-1)))
+
+
+def test_outputs_not_asked_for_are_absent(pixels: dict[str, torch.Tensor]) -> None:
+    out = small_model()(**pixels)
+    assert set(out.keys()) == {"logits", "video_cls", "special_cls"}
+
+
+@pytest.mark.parametrize("block_style", ["released", "paper"])
+def test_sdpa_and_eager_agree(block_style: str, pixels: dict[str, torch.Tensor]) -> None:
+    model = small_model(block_style=block_style)
+    logits = {}
+    for implementation in ("eager", "sdpa"):
+        model.set_attn_implementation(implementation)
+        assert model.config.stream("video")._attn_implementation == implementation
+        with torch.no_grad():
+            logits[implementation] = model(**pixels).logits
+    assert (logits["eager"] - logits["sdpa"]).abs().max() <= 1e-5
+
+
+def test_asking_for_attentions_under_sdpa_changes_no_logit(pixels: dict[str, torch.Tensor]) -> None:
+    model = small_model()
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        plain, mapped = model(**pixels), model(**pixels, output_attentions=True)
+    assert (plain.logits - mapped.logits).abs().max() <= 1e-5
+    assert len(mapped.video_attentions) == 4
+
+
+def test_csta_reads_both_streams_as_they_were_and_changes_cls_only(pixels: dict[str, torch.Tensor]) -> None:
+    model = small_model(num_hsta_layers=1, num_video_layers=0, num_special_layers=0).hsta
+    with torch.no_grad():
+        out = model(**pixels, output_hidden_states=True)
+        video, special = out.video_hidden_states[0], out.special_hidden_states[0]
+        layer = model.layers[0]
+        video_cls, _ = layer.video_cross(video[:, :1], special[:, 1:])
+        special_cls, _ = layer.special_cross(special[:, :1], video[:, 1:])
+    torch.testing.assert_close(out.video_hidden_states[1][:, :1], video_cls)
+    torch.testing.assert_close(out.special_hidden_states[1][:, :1], special_cls)
+    torch.testing.assert_close(out.video_hidden_states[1][:, 1:], video[:, 1:])
+    torch.testing.assert_close(out.special_hidden_states[1][:, 1:], special[:, 1:])
+
+
+def test_paper_style_follows_equations_2_to_11(pixels: dict[str, torch.Tensor]) -> None:
+    """One HSTA layer written out slowly, sample by sample, from the paper."""
+    model = small_model(num_hsta_layers=1, num_video_layers=1, num_special_layers=1, block_style="paper").hsta
+    with torch.no_grad():
+        out = model(**pixels, output_hidden_states=True)
+    layer = model.layers[0]
+
+    def usta(z: torch.Tensor, block: nn.Module) -> torch.Tensor:
+        q, k, v = z @ block.query.weight.T, z @ block.key.weight.T, z @ block.value.weight.T
+        scores = torch.stack([torch.stack([qi @ kj for kj in k]) for qi in q]) / math.sqrt(z.shape[-1])
+        refined = z + torch.softmax(scores, dim=-1) @ v
+        mean, var = refined.mean(-1, keepdim=True), refined.var(-1, keepdim=True, unbiased=False)
+        return (refined - mean) / torch.sqrt(var + 1e-6) * block.layernorm.weight + block.layernorm.bias
+
+    def csta(cls: torch.Tensor, other: torch.Tensor, block: nn.Module) -> torch.Tensor:
+        projected = block.project(cls)
+        cat = torch.cat([projected[None], other])
+        q, k, v = projected @ block.query.weight.T, cat @ block.key.weight.T, cat @ block.value.weight.T
+        weights = torch.softmax(torch.stack([q @ kj for kj in k]) / math.sqrt(cat.shape[-1]), dim=-1)
+        return block.revert(projected + weights @ v)
+
+    with torch.no_grad():
+        for b in range(3):
+            video = usta(out.video_hidden_states[0][b], layer.video[0])
+            special = usta(out.special_hidden_states[0][b], layer.special[0])
+            video_cls = csta(video[0], special[1:], layer.video_cross)
+            special_cls = csta(special[0], video[1:], layer.special_cross)
+            expected_video = torch.cat([video_cls[None], video[1:]])
+            expected_special = torch.cat([special_cls[None], special[1:]])
+            torch.testing.assert_close(out.video_hidden_states[1][b], expected_video, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(out.special_hidden_states[1][b], expected_special, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stream", ["video", "special"])
+@pytest.mark.parametrize("block_style", ["released", "paper"])
+def test_one_stream_alone_runs_without_the_others_pixels(
+    stream: str, block_style: str, pixels: dict[str, torch.Tensor]
+) -> None:
+    other = "special" if stream == "video" else "video"
+    model = small_model(**{f"use_{other}_stream": False}, block_style=block_style)
+    assert not any(f"{other}." in name or f"{other}_" in name for name, _ in model.named_parameters())
+    name = "pixel_values" if stream == "video" else "special_pixel_values"
+    with torch.no_grad():
+        alone = model(**{name: pixels[name]}, output_attentions=True)
+        both = model(**pixels)
+    torch.testing.assert_close(alone.logits, both.logits)
+    assert alone[f"{stream}_cls"] is not None
+    assert getattr(alone, f"{other}_cls") is None
+    assert getattr(alone, f"{other}_attentions") is None
+    assert getattr(alone, f"{stream}_cross_attentions") is None
+
+
+@pytest.mark.parametrize(
+    ("m", "l_v", "l_s"), [(1, 0, 0), (1, 12, 0), (1, 0, 12), (12, 1, 1), (3, 2, 1), (4, 2, 1), (8, 1, 1)]
+)
+@pytest.mark.parametrize("use_csta", [True, False])
+def test_every_depth_builds_trains_and_has_as_many_layers_as_asked(
+    m: int, l_v: int, l_s: int, use_csta: bool, pixels: dict[str, torch.Tensor]
+) -> None:
+    model = small_model(num_hsta_layers=m, num_video_layers=l_v, num_special_layers=l_s, use_csta=use_csta).train()
+    assert len(model.hsta.layers) == m
+    assert all(len(layer.video) == l_v and len(layer.special) == l_s for layer in model.hsta.layers)
+    assert all((layer.video_cross is not None) == use_csta for layer in model.hsta.layers)
+    loss = model(**pixels, labels=torch.tensor([0, 1, 2])).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert model.classifier.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("block_style", ["released", "paper"])
+@pytest.mark.parametrize("classification_loss", ["mse", "cross_entropy"])
+def test_both_styles_and_losses_overfit_three_clips(
+    block_style: str, classification_loss: str, pixels: dict[str, torch.Tensor]
+) -> None:
+    model = small_model(block_style=block_style, classification_loss=classification_loss).train()
+    labels = torch.tensor([3, 0, 2])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**pixels, labels=labels).loss.backward()
+        optimizer.step()
+    assert model.eval()(**pixels).logits.argmax(-1).tolist() == labels.tolist()
+
+
+def test_losses_are_what_the_paper_and_the_released_code_say(pixels: dict[str, torch.Tensor]) -> None:
+    labels = torch.tensor([3, 0, 2])
+    for loss in ("mse", "cross_entropy"):
+        out = small_model(classification_loss=loss)(**pixels, labels=labels)
+        scores = out.logits.softmax(-1)
+        one_hot = torch.eye(5)[labels]
+        slow = ((scores - one_hot) ** 2).mean() if loss == "mse" else -(one_hot * scores.log()).sum(-1).mean()
+        torch.testing.assert_close(out.loss, slow)
+
+
+@pytest.mark.parametrize("classification_loss", ["mse", "cross_entropy"])
+def test_action_units_are_a_multi_label_target(classification_loss: str, pixels: dict[str, torch.Tensor]) -> None:
+    model = small_model(problem_type="multi_label_classification", classification_loss=classification_loss)
+    labels = torch.tensor([[1, 0, 0, 1, 1], [0, 0, 0, 0, 0], [0, 1, 0, 0, 1]])
+    out = model(**pixels, labels=labels)
+    scores, target = out.logits.sigmoid(), labels.float()
+    slow = (scores - target) ** 2
+    if classification_loss == "cross_entropy":
+        slow = -(target * scores.log() + (1 - target) * (1 - scores).log())
+    torch.testing.assert_close(out.loss, slow.mean())
+    with pytest.raises(ValueError, match=r"labels have shape \(3,\); wanted \(3, 5\)"):
+        model(**pixels, labels=torch.tensor([0, 1, 2]))
+
+
+def test_wrong_inputs_are_named(pixels: dict[str, torch.Tensor]) -> None:
+    model = small_model()
+    with pytest.raises(ValueError, match="HSTA needs special_pixel_values"):
+        model(pixels["pixel_values"])
+    with pytest.raises(ValueError, match=r"pixel_values has shape \(6, 3, 32, 32\); wanted \(batch, frames"):
+        model(pixels["pixel_values"][0], pixels["special_pixel_values"])
+    with pytest.raises(ValueError, match="The input has 4 frames"):
+        model(pixels["pixel_values"][:, :4], pixels["special_pixel_values"])
+    with pytest.raises(ValueError, match="problem_type is 'regression'"):
+        small_model(problem_type="regression")(**pixels, labels=torch.tensor([0, 1, 2]))
+
+
+def test_dropout_and_stochastic_depth_act_in_training_only(pixels: dict[str, torch.Tensor]) -> None:
+    model = small_model(drop_path_rate=0.5, classifier_dropout=0.5)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**pixels).logits, model(**pixels).logits)
+        model.train()
+        assert not torch.allclose(model(**pixels).logits, model(**pixels).logits)
+    rates = [layer.video[0].drop_path.rate for layer in model.hsta.layers]
+    assert rates == [0.0, 0.5]
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(pixels: dict[str, torch.Tensor]) -> None:
+    labels = torch.tensor([0, 1, 2])
+    grads = []
+    for checkpointing in (False, True):
+        model = small_model().train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+            assert model.hsta.layers[0].video[0].gradient_checkpointing
+        model(**pixels, labels=labels).loss.backward()
+        grads.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][name], grad, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("first_patch_position", [0, 1])
+def test_saving_writes_safetensors_and_loading_gives_the_same_logits(
+    first_patch_position: int, pixels: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    model = small_model(first_patch_position=first_patch_position)
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert set(weights) == {name for name, _ in model.named_parameters()}, "positions are computed, not stored"
+    again = HSTAForMicroExpressionClassification.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(again(**pixels).logits, model(**pixels).logits)
+    headless = HSTAModel.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(headless(**pixels).video_cls, model(**pixels).video_cls)
+
+
+def test_positions_start_where_the_configuration_says() -> None:
+    released = small_model(first_patch_position=1).hsta.video_embeddings.position_embeddings
+    videomae = small_model(first_patch_position=0).hsta.video_embeddings.position_embeddings
+    assert released.shape == videomae.shape == (1, 13, 24)
+    assert videomae[0, 0].abs().sum() == 0
+    torch.testing.assert_close(released[0, :-1], videomae[0, 1:])
+
+
+@pytest.fixture
+def videomae_folder(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    config = VideoMAEConfig(
+        **STREAM, num_hidden_layers=5, num_frames=16, decoder_hidden_size=16, decoder_num_attention_heads=2
+    )
+    VideoMAEForPreTraining(config).save_pretrained(tmp_path / "videomae")
+    return tmp_path / "videomae"
+
+
+def test_from_videomae_takes_the_first_layers_in_order(videomae_folder: Path) -> None:
+    source = VideoMAEModel.from_pretrained(videomae_folder).state_dict()
+    model = HSTAForMicroExpressionClassification.from_videomae(str(videomae_folder), num_labels=7, num_hsta_layers=2)
+    assert model.num_labels == 7
+    assert model.config.stream("video").num_frames == 6
+    ours = model.state_dict()
+    query = "attention.attention.query.weight"
+    for m in range(2):
+        for i in range(2):
+            assert torch.equal(
+                ours[f"hsta.layers.{m}.video.{i}.{query}"], source[f"encoder.layer.{2 * m + i}.{query}"]
+            )
+        assert torch.equal(ours[f"hsta.layers.{m}.special.0.{query}"], source[f"encoder.layer.{m}.{query}"])
+    for stream in ("video", "special"):
+        key = "patch_embeddings.projection.weight"
+        assert torch.equal(ours[f"hsta.{stream}_embeddings.{key}"], source[f"embeddings.{key}"])
+
+
+def test_from_videomae_says_what_it_did(videomae_folder: Path) -> None:
+    model = HSTAForMicroExpressionClassification.from_videomae(
+        str(videomae_folder), num_hsta_layers=4, special_config={"hidden_size": 16, "num_attention_heads": 2}
+    )
+    report = model.videomae_report
+    assert report is not None
+    loaded_or_fresh = {id(p) for p in report.loaded_parameters}
+    by_name = dict(model.named_parameters())
+    assert set(report.initialised) == {name for name, p in by_name.items() if id(p) not in loaded_or_fresh}
+    # M * L_v = 8 layers are asked of a checkpoint of 5: the last three start afresh, and are named.
+    assert any("layers.2.video.1." in name for name in report.initialised)
+    assert not any("layers.1.video." in name for name in report.initialised)
+    # The special stream is narrower than the checkpoint: nothing fits, and each tensor says so.
+    assert any("special stream has another shape" in line for line in report.skipped)
+    assert "hsta.video_embeddings.cls_token" in report.initialised
+    assert "loaded" in str(report) and "initialised" in str(report)
+
+
+def test_from_videomae_refuses_the_paper_style(videomae_folder: Path) -> None:
+    with pytest.raises(ValueError, match="Only block_style='released'"):
+        HSTAForMicroExpressionClassification.from_videomae(str(videomae_folder), block_style="paper")
+
+
+def released_to_ours(weights: dict[str, torch.Tensor], depth: list[list[int]]) -> dict[str, torch.Tensor]:
+    """The released implementation's tensors under our names (stream 0 is special, 1 is video)."""
+    ours: dict[str, torch.Tensor] = {}
+    streams = {"0": "special", "1": "video"}
+    for s, stream in streams.items():
+        for kind in ("weight", "bias"):
+            ours[f"hsta.{stream}_embeddings.patch_embeddings.projection.{kind}"] = weights[
+                f"patch_embed.{s}.proj.{kind}"
+            ]
+            ours[f"hsta.{stream}_layernorm.{kind}"] = weights[f"norm.{s}.{kind}"]
+        ours[f"hsta.{stream}_embeddings.cls_token"] = weights[f"cls_token.{s}"]
+        for m, counts in enumerate(depth):
+            for i in range(counts[int(s)]):
+                old, new = f"blocks.{m}.blocks.{s}.{i}", f"hsta.layers.{m}.{stream}.{i}"
+                q, k, v = weights[f"{old}.attn.qkv.weight"].chunk(3)
+                for name, value in (("query", q), ("key", k), ("value", v)):
+                    ours[f"{new}.attention.attention.{name}.weight"] = value.contiguous()
+                ours[f"{new}.attention.attention.query.bias"] = weights[f"{old}.attn.q_bias"]
+                ours[f"{new}.attention.attention.value.bias"] = weights[f"{old}.attn.v_bias"]
+                names = {
+                    "attn.proj": "attention.output.dense",
+                    "norm1": "layernorm_before",
+                    "norm2": "layernorm_after",
+                    "mlp.fc1": "intermediate.dense",
+                    "mlp.fc2": "output.dense",
+                }
+                for before, after in names.items():
+                    for kind in ("weight", "bias"):
+                        ours[f"{new}.{after}.{kind}"] = weights[f"{old}.{before}.{kind}"]
+            names = {
+                f"projs.{s}.0": "project.0",
+                f"projs.{s}.2": "project.2",
+                f"fusion.{s}.norm1": "layernorm",
+                f"fusion.{s}.attn.wq": "query",
+                f"fusion.{s}.attn.wk": "key",
+                f"fusion.{s}.attn.wv": "value",
+                f"fusion.{s}.attn.proj": "output",
+                f"revert_projs.{s}.0": "revert.0",
+                f"revert_projs.{s}.2": "revert.2",
+            }
+            for before, after in names.items():
+                for kind in ("weight", "bias"):
+                    key = f"hsta.layers.{m}.{stream}_cross.{after}.{kind}"
+                    ours[key] = weights[f"blocks.{m}.{before}.{kind}"]
+    for kind in ("weight", "bias"):
+        ours[f"classifier.{kind}"] = weights[f"head.{kind}"]
+    return ours
+
+
+@pytest.mark.parametrize("name", ["released_a", "released_b"])
+def test_released_style_reproduces_the_released_implementation(name: str, shared_dir: Path) -> None:
+    import json
+
+    folder = shared_dir / "reference"
+    geometry = json.loads((folder / f"{name}.json").read_text())
+    weights = load_file(folder / f"{name}.weights.safetensors")
+    vectors = load_file(folder / f"{name}.vectors.safetensors")
+    depth = [[special, video] for special, video, _ in geometry["depth"]]
+    streams = {
+        stream: {
+            "hidden_size": geometry["embed_dim"][stream],
+            "num_attention_heads": geometry["num_heads"][stream],
+            "intermediate_size": geometry["embed_dim"][stream] * geometry["mlp_ratio"],
+            "image_size": geometry["image_size"],
+            "patch_size": geometry["patch_size"][stream],
+            "tubelet_size": geometry["tubelet_size"],
+            "layer_norm_eps": geometry["layer_norm_eps"],
+        }
+        for stream in ("video", "special")
+    }
+    config = HSTAConfig(
+        video_config={**streams["video"], "num_frames": geometry["num_frames"]},
+        special_config=streams["special"],
+        num_hsta_layers=len(depth),
+        num_special_layers=depth[0][0],
+        num_video_layers=depth[0][1],
+        num_labels=geometry["num_classes"],
+        first_patch_position=1,
+    )
+    model = HSTAForMicroExpressionClassification(config).eval()
+    model.load_state_dict(released_to_ours(weights, depth), strict=True)
+    clip = vectors["input"].transpose(1, 2)
+    frames = geometry["num_frames"]
+    with torch.no_grad():
+        out = model(clip[:, :frames], clip[:, frames:])
+    assert (out.logits - vectors["logits"]).abs().max() <= 1e-5
