@@ -1,0 +1,8 @@
+"""`accelerate launch scripts/train.py RECIPE.yaml [--field value …]`: the same as `hsta train …`."""
+
+import sys
+
+from hsta_hf.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,216 @@
+# ruff: noqa: RUF009 - _field is dataclasses.field with a help text
+"""What a recipe can say: four `HfArgumentParser` dataclasses whose defaults are the paper's settings.
+
+`training/recipe.py` reads them from YAML and from the command line.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from transformers import TrainingArguments
+
+Protocol = Literal["kfold-clips", "kfold-subjects", "loso", "holdout"]
+
+
+def _field(default: Any, help: str) -> Any:
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class DataArguments:
+    """Which clips, which labels, and how they are split into training and test clips."""
+
+    dataset: str | None = _field(None, "Folder of a prepared dataset, as `hsta prepare` writes it.")
+    label_scheme: str = _field("casme3_7", "Name of a label scheme, such as casme3_7 or three_class.")
+    protocol: Protocol = _field("kfold-subjects", "How clips are split; only kfold-clips lets subjects overlap.")
+    num_folds: int = _field(5, "Number of folds of kfold-clips and kfold-subjects.")
+    split_seed: int = _field(42, "Seed of the split; the same for every training seed.")
+    folds: list[int] | None = _field(None, "Run only these folds (numbers from 0); by default all.")
+    seeds: list[int] = _field([42], "Every fold is trained once with each of these seeds.")
+    apex: Literal["annotated", "spotted"] = _field(
+        "annotated", "Apex of each clip: as annotated, or spotted by the processor as in the pipeline."
+    )
+    shuffle_train_labels: bool = _field(
+        False, "Shuffle the training labels of each fold (not its test labels): a control that must stay at chance."
+    )
+    temporal_variants: int = _field(
+        1, "Versions of each clip kept for training: the evaluation's choice of frames and N-1 drawn ones."
+    )
+    random_frames: bool = _field(
+        False, "Drawn versions take sorted random video frames instead of uniform ones (needs temporal_variants > 1)."
+    )
+    apex_jitter: int = _field(
+        0, "Drawn versions move the apex by up to this many frames (needs temporal_variants > 1)."
+    )
+    cache_dir: str | None = _field(
+        None, "Where processed clips are kept; by default `cache/` in the run folder. Runs may share it."
+    )
+    cache_dtype: Literal["float16", "float32"] = _field("float16", "Number format of processed clips on disk.")
+
+    def __post_init__(self) -> None:
+        if (self.random_frames or self.apex_jitter) and self.temporal_variants < 2:
+            raise ValueError(
+                "random_frames and apex_jitter act on drawn versions of a clip, but temporal_variants is "
+                f"{self.temporal_variants}; set it to 2 or more, say 8."
+            )
+        if self.temporal_variants < 1:
+            raise ValueError(f"temporal_variants is {self.temporal_variants}; it must be 1 or more.")
+        if not self.seeds:
+            raise ValueError("seeds is empty; name at least one, for example [42].")
+
+
+@dataclass
+class AugmentationArguments:
+    """Augmentation of training clips, all off by default. One draw holds for all frames and both streams."""
+
+    flip_probability: float = _field(0.0, "Mirror left and right; horizontal flow changes its sign.")
+    translate: float = _field(0.0, "Shift by up to this share of the image, in each direction.")
+    scale: float = _field(0.0, "Zoom by a factor from 1-scale to 1+scale; flow vectors grow alike.")
+    rotate: float = _field(0.0, "Turn by up to this many degrees; flow vectors turn alike.")
+    motion_amplitude: list[float] | None = _field(
+        None, "Multiply difference and optical-flow inputs by a factor from [low, high], drawn log-uniformly."
+    )
+    noise_std: float = _field(0.0, "Standard deviation of Gaussian noise added to the processed inputs.")
+    erase_probability: float = _field(0.0, "Blank one random rectangle, the same in all frames.")
+    erase_area: float = _field(0.15, "Largest share of the image that such a rectangle covers.")
+    colour_jitter: float = _field(0.0, "Contrast factor from 1±this and brightness offset ±this; frames only.")
+    mixup_alpha: float = _field(0.0, "Mix clips and labels in pairs, with weights from Beta(alpha, alpha).")
+
+    def __post_init__(self) -> None:
+        for name in ("flip_probability", "erase_probability", "erase_area"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0..1.")
+        for name in ("translate", "scale", "rotate", "noise_std", "colour_jitter", "mixup_alpha"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        if self.scale >= 1:
+            raise ValueError(f"scale is {self.scale}; it must be below 1.")
+        if self.motion_amplitude is not None and not (
+            len(self.motion_amplitude) == 2 and 0 < self.motion_amplitude[0] <= self.motion_amplitude[1]
+        ):
+            raise ValueError(
+                f"motion_amplitude is {self.motion_amplitude}; give [low, high] with 0 < low <= high, "
+                "for example [0.7, 1.4]."
+            )
+
+
+@dataclass
+class ModelArguments:
+    """Which model is trained, from which weights, and how its processor looks at clips."""
+
+    preset: str = _field("base", "Model size: tiny, small or base.")
+    model: dict[str, Any] | None = _field(
+        None, "HSTAConfig fields that differ from the preset; `stream: {…}` sets fields of both streams."
+    )
+    processor: dict[str, Any] | None = _field(None, "HSTAVideoProcessor fields that differ from its defaults.")
+    pretrained: str | None = _field(None, "Folder or Hub name of an HSTA model to start from.")
+    videomae: str | None = _field(None, "Folder or Hub name of a VideoMAE checkpoint to start both streams from.")
+    pretrain_dataset: str | None = _field(
+        None, "Prepared dataset to train on once, before the folds start from its result."
+    )
+    pretrain_synthetic: dict[str, Any] | None = _field(
+        None, "Draw faces with `hsta synthesize`'s fields and train on them once, before the folds."
+    )
+    pretrain: dict[str, Any] | None = _field(
+        None, "Training and augmentation fields that differ while pre-training, such as num_train_epochs."
+    )
+
+    def __post_init__(self) -> None:
+        if self.pretrained and self.videomae:
+            raise ValueError("Both pretrained and videomae are set; a model starts from one of them.")
+        if self.pretrain_dataset and self.pretrain_synthetic:
+            raise ValueError("Both pretrain_dataset and pretrain_synthetic are set; name one of them.")
+        if self.pretrain and not self.pretrains:
+            raise ValueError("pretrain is set, but neither pretrain_dataset nor pretrain_synthetic says on what.")
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether a pre-training comes before the folds."""
+        return bool(self.pretrain_dataset or self.pretrain_synthetic)
+
+
+@dataclass
+class HSTATrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with the paper's schedule as defaults, and what HSTA's recipe adds."""
+
+    output_dir: str | None = _field("runs/hsta", "The run folder.")
+    per_device_train_batch_size: int = _field(32, "Clips in a training batch (paper: 32).")
+    per_device_eval_batch_size: int = _field(32, "Clips in an evaluation batch.")
+    num_train_epochs: float = _field(150, "Training epochs of each fold (paper: 150).")
+    learning_rate: float = _field(5e-5, "Base learning rate of AdamW (paper: 5e-5).")
+    weight_decay: float = _field(0.05, "Weight decay; none on biases, LayerNorms and [CLS] (paper: 0.05).")
+    lr_scheduler_type: str = _field("cosine_warmup_with_min_lr", "Warm-up, then cosine to min_learning_rate.")
+    warmup_epochs: float = _field(5, "Epochs of linear warm-up (paper: 5).")
+    warmup_learning_rate: float = _field(1e-6, "Learning rate where warm-up starts (paper: 1e-6).")
+    min_learning_rate: float = _field(1e-6, "Learning rate where the cosine ends (released code: 1e-6).")
+    layer_decay: float = _field(
+        1.0, "Learning rate is multiplied by this once per HSTA layer below the head (released code: 0.9)."
+    )
+    class_balanced: bool = _field(True, "Draw training clips so that classes come equally often (paper).")
+    ema_decay: float = _field(0.0, "Keep a moving average of the weights with this decay and use it; 0: off.")
+    save_every_epochs: int = _field(1, "Epochs between checkpoints; a killed run loses at most this many.")
+    eval_every_epochs: int = _field(
+        0, "Epochs between looks at the test clips for the learning curves; never used to choose weights. 0: off."
+    )
+    final_model: bool = _field(False, "After the folds, train one model on all clips and save it in `model/`.")
+    keep_checkpoints: bool = _field(False, "Keep the checkpoints of finished folds.")
+    overwrite_run: bool = _field(False, "Delete a run folder that was made with another recipe, and start anew.")
+    save_strategy: str = _field("epoch", "When to checkpoint; see save_every_epochs.")
+    logging_strategy: str = _field("epoch", "When to log the training loss.")
+    save_total_limit: int | None = _field(2, "Checkpoints kept of a fold; two, so that a kill while writing is safe.")
+    report_to: str = _field("none", "Where else to log: none, tensorboard, …")
+    dataloader_pin_memory: bool = _field(False, "Page-locked batches; of use on a GPU.")
+    remove_unused_columns: bool = _field(False, "Has no effect here: clips hold only what the model reads.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("warmup_epochs", "ema_decay", "eval_every_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        if self.ema_decay >= 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; it must be below 1, for example 0.99.")
+        if self.save_every_epochs < 1:
+            raise ValueError(f"save_every_epochs is {self.save_every_epochs}; it must be 1 or more.")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}; it must lie in (0, 1].")
+        if self.save_total_limit is not None and self.save_total_limit < 2:
+            raise ValueError(
+                f"save_total_limit is {self.save_total_limit}; keep 2 or more, or a run that is killed while it "
+                "writes a checkpoint has nothing to resume from."
+            )
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Steps of warm-up: `warmup_epochs` of all epochs, unless `warmup_steps` is set."""
+        if self.warmup_steps or not self.warmup_epochs:
+            return int(super().get_warmup_steps(num_training_steps))
+        return math.ceil(num_training_steps * min(1.0, self.warmup_epochs / self.num_train_epochs))
+
+
+ALL_ARGUMENTS: tuple[Any, ...] = (DataArguments, AugmentationArguments, ModelArguments, HSTATrainingArguments)
+
+# Fields that change where or how fast a run goes, not what it computes: a run may be resumed with others.
+HARMLESS_FIELDS: frozenset[str] = frozenset(
+    {
+        "output_dir",
+        "cache_dir",
+        "overwrite_run",
+        "keep_checkpoints",
+        "save_every_epochs",
+        "save_total_limit",
+        "report_to",
+        "disable_tqdm",
+        "log_level",
+        "log_level_replica",
+        "logging_dir",
+        "dataloader_num_workers",
+        "dataloader_pin_memory",
+        "dataloader_prefetch_factor",
+        "dataloader_persistent_workers",
+        "run_name",
+    }
+)

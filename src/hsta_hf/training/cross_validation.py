@@ -1,0 +1,176 @@
+"""A whole run: from a recipe to a run folder with models, predictions, metrics and a report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from accelerate import PartialState
+from transformers.utils import logging as hf_logging
+
+from hsta_hf.data.splits import Split, make_split
+from hsta_hf.reporting.files import write_json
+from hsta_hf.reporting.predictions import read_predictions, write_predictions
+from hsta_hf.reporting.report import RunFacts, write_report
+from hsta_hf.training.clips import LabelledClips, class_counts, load_labelled_clips
+from hsta_hf.training.fold import TrainingData, is_finished, read_log_history, read_metrics, train_fold
+from hsta_hf.training.model_factory import build_model, build_processor
+from hsta_hf.training.pretraining import pretrain
+from hsta_hf.training.recipe import Recipe, RecipeError
+from hsta_hf.training.run_folder import RunFolder
+from hsta_hf.training.tensor_cache import build_cache
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        path: the run folder.
+        metrics: content of its `metrics.json`.
+        model: folder of the model to use: `model/` if there is a final one, else that of the first fold and seed.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+    model: Path
+
+
+def run_recipe(recipe: Recipe) -> RunResult:
+    """Run a recipe, or what is left of it if its run folder was started before.
+
+    Folds that are finished are not trained again; a fold that was killed goes on from its last checkpoint.
+
+    Raises:
+        RecipeError: the recipe names no dataset, folds that do not exist, or impossible values.
+        RunFolderError: the run folder belongs to another recipe.
+        NotPreparedError, SplitError: the dataset cannot be read or split as asked.
+    """
+    if not recipe.data.dataset:
+        raise RecipeError("The recipe names no dataset; set `dataset:` or add --dataset FOLDER.")
+    with _quiet_transformers():
+        return _run(recipe)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers from drawing a bar for every checkpoint and from remarking on their time stamps."""
+    remarks = logging.getLogger("transformers.trainer_utils")
+    level, bars = remarks.level, hf_logging.is_progress_bar_enabled()
+    remarks.setLevel(logging.ERROR)
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        remarks.setLevel(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _run(recipe: Recipe) -> RunResult:
+    started = time.monotonic()
+    assert recipe.data.dataset is not None
+    state = PartialState()
+    clips = load_labelled_clips(recipe.data.dataset, recipe.data.label_scheme)
+    split = make_split(
+        recipe.data.protocol,
+        clips.column("subject"),
+        clips.labels,
+        num_folds=recipe.data.num_folds,
+        seed=recipe.data.split_seed,
+    )
+    chosen = _chosen_folds(recipe, split)
+    processor = build_processor(recipe.model)
+    build_model(recipe.model, processor, clips.scheme)  # an impossible model is an error before anything is written
+    run = RunFolder(Path(recipe.training.output_dir or "runs/hsta"))
+    if state.is_main_process:
+        continued = run.open(recipe, {"clips": clips.fingerprint}, recipe.training.overwrite_run)
+        _tell(recipe, clips, split, run, continued)
+        write_json(run.path / "split.json", split.to_dict())
+    state.wait_for_everyone()
+
+    start = pretrain(run, recipe, processor, clips) if recipe.model.pretrains else None
+    cache_dir = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.cache
+    data = TrainingData(recipe, clips, build_cache(clips, processor, recipe.data, cache_dir), processor, start)
+    folders = []
+    for seed in recipe.data.seeds:
+        for fold in (split.folds[number] for number in chosen):
+            folder = run.fold(fold.index, seed)
+            title = f"fold {fold.index + 1} of {split.num_folds}, seed {seed}"
+            if is_finished(folder) and state.is_main_process:
+                print(f"{title}: finished before", flush=True)
+            train_fold(data, folder, title, seed, fold.train_indices, fold.test_indices, fold.index)
+            folders.append(folder)
+    if recipe.training.final_model:
+        train_fold(data, run.final, "all clips", recipe.data.seeds[0], range(len(clips)))
+    model = run.final / "model" if recipe.training.final_model else folders[0] / "model"
+    metrics: dict[str, Any] = {}
+    if state.is_main_process:
+        table = pd.concat([read_predictions(folder / "predictions.parquet") for folder in folders], ignore_index=True)
+        write_predictions(table, run.path / "predictions.parquet")
+        metrics = write_report(run.path, table, _facts(recipe, clips, split, folders, model, run))
+        seconds = time.monotonic() - started
+        took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+        print(f"Took {took}.", flush=True)
+    state.wait_for_everyone()
+    return RunResult(run.path, metrics, model)
+
+
+def _chosen_folds(recipe: Recipe, split: Split) -> list[int]:
+    if recipe.data.folds is None:
+        return list(range(split.num_folds))
+    wrong = [number for number in recipe.data.folds if not 0 <= number < split.num_folds]
+    if wrong or not recipe.data.folds:
+        raise RecipeError(f"folds names {wrong}; the split has folds 0 to {split.num_folds - 1}.")
+    return sorted(set(recipe.data.folds))
+
+
+def _tell(recipe: Recipe, clips: LabelledClips, split: Split, run: RunFolder, continued: bool) -> None:
+    """The first lines that a user sees: what is about to happen."""
+    print(f"{'Continuing' if continued else 'Starting'} the run in {run.path}")
+    print(clips.description)
+    print(split.description)
+    for warning in split.warnings:
+        print(f"Note: {warning}.")
+    if clips.synthetic:
+        print("The clips are synthetic: no number on them is a result on people.")
+    if recipe.data.shuffle_train_labels:
+        print("Control: training labels are shuffled, scores should stay at chance.")
+    print(end="", flush=True)
+
+
+def _facts(
+    recipe: Recipe, clips: LabelledClips, split: Split, folders: list[Path], model: Path, run: RunFolder
+) -> RunFacts:
+    pretraining = None
+    if recipe.model.pretrain_synthetic:
+        pretraining = f"synthetic drawn faces ({recipe.model.pretrain_synthetic})"
+    elif recipe.model.pretrain_dataset:
+        pretraining = f"the prepared dataset {recipe.model.pretrain_dataset}"
+    complete = len(folders) == split.num_folds * len(recipe.data.seeds)
+    return RunFacts(
+        labels=clips.scheme.labels,
+        protocol=split.protocol,
+        protocol_description=split.description,
+        label_description=clips.description,
+        class_counts=class_counts(clips.labels, clips.scheme),
+        databases=clips.databases,
+        num_subjects=len(set(clips.column("subject"))),
+        synthetic=clips.synthetic,
+        shuffled_labels=recipe.data.shuffle_train_labels,
+        apex=recipe.data.apex,
+        warnings=list(split.warnings),
+        complete=complete,
+        pretraining=pretraining,
+        model=str(model.relative_to(run.path)),
+        final_model=recipe.training.final_model,
+        moving_average=bool(recipe.training.ema_decay),
+        fold_metrics=[read_metrics(folder) for folder in folders],
+        log_histories={folder.name: read_log_history(folder) for folder in folders},
+    )

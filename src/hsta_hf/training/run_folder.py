@@ -1,0 +1,99 @@
+"""The run folder: what lies where, and the refusal to mix two recipes in one folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hsta_hf.reporting.files import write_atomically, write_json
+from hsta_hf.training.recipe import Recipe, differing_fields
+
+RECIPE_FILE = "recipe.yaml"
+RUN_FILE = "run.json"
+
+
+class RunFolderError(ValueError):
+    """A run folder that cannot be used for the recipe asked for."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of files and folders in a run folder."""
+
+    path: Path
+
+    def fold(self, fold: int, seed: int) -> Path:
+        """Folder of one fold trained with one seed."""
+        return self.path / "folds" / f"fold-{fold:02d}-seed-{seed}"
+
+    @property
+    def pretraining(self) -> Path:
+        """Folder of the pre-training that all folds start from."""
+        return self.path / "pretraining"
+
+    @property
+    def final(self) -> Path:
+        """Folder of the training on all clips."""
+        return self.path / "final"
+
+    @property
+    def cache(self) -> Path:
+        """Default folder of processed clips."""
+        return self.path / "cache"
+
+    def open(self, recipe: Recipe, facts: dict[str, Any], overwrite: bool = False) -> bool:
+        """Start a run in this folder, or continue the one that is there.
+
+        Args:
+            recipe: what is asked for; saved as `recipe.yaml`.
+            facts: what else has to be the same when the run continues, such as the fingerprint of the clips.
+            overwrite: delete a run of another recipe.
+
+        Returns:
+            Whether a run is continued.
+
+        Raises:
+            RunFolderError: the folder holds something else, or a run of another recipe or of other data; the
+                message names the fields that differ.
+        """
+        saved_recipe = self.path / RECIPE_FILE
+        if saved_recipe.is_file():
+            different = self._differences(recipe, facts)
+            if not different:
+                return True
+            if not overwrite:
+                raise RunFolderError(
+                    f"{self.path} holds a run of another recipe. Saved → asked for:\n  "
+                    + "\n  ".join(different)
+                    + "\nTo continue that run, ask for the same; to keep both, give another --output_dir; "
+                    "to delete it, add --overwrite_run."
+                )
+            print(f"Deleting the run in {self.path}, as overwrite_run says.")
+            shutil.rmtree(self.path)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise RunFolderError(
+                f"{self.path} is not empty and holds no {RECIPE_FILE}, so it is no run folder; "
+                "give another --output_dir."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / RUN_FILE, facts)
+        text = yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
+        write_atomically(saved_recipe, f"# The resolved recipe; repeat it with: hsta train recipe.yaml\n{text}")
+        return False
+
+    def _differences(self, recipe: Recipe, facts: dict[str, Any]) -> list[str]:
+        saved = yaml.safe_load((self.path / RECIPE_FILE).read_text(encoding="utf-8")) or {}
+        # Through YAML, so that both sides went the same way.
+        asked = yaml.safe_load(yaml.safe_dump(recipe.as_dict(), allow_unicode=True))
+        lines = differing_fields(saved, asked)
+        noted = self.path / RUN_FILE
+        before = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+        now = json.loads(json.dumps(facts))
+        changed = [name for name in now if before.get(name) != now[name]]
+        lines += [f"{name}: {before.get(name)!r} → {now[name]!r}" for name in changed]
+        return lines
