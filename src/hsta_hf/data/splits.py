@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 
 PROTOCOLS: tuple[str, ...] = ("kfold-clips", "kfold-subjects", "loso", "holdout")
 # The one protocol whose folds share subjects. Published for CASME3; its numbers are on people already seen.
 CLIP_LEVEL = "kfold-clips"
-# StratifiedGroupKFold is greedy: of this many shufflings the one with the most even folds is taken.
-_SHUFFLES = 32
+# Orders in which subjects are dealt to folds; the best result is taken.
+_ORDERS = 256
 
 
 class SplitError(ValueError):
@@ -303,25 +303,38 @@ def _clip_folds(labels: Sequence[Hashable], num_folds: int, seed: int) -> list[l
 
 
 def _subject_folds(subjects: Sequence[str], labels: Sequence[Hashable], num_folds: int, seed: int) -> list[list[int]]:
-    """Folds of whole subjects: of several shufflings the most even in size, then in labels."""
-    strata = _strata(labels, num_folds)
-    num_strata = int(strata.max()) + 1
-    ideal = np.bincount(strata, minlength=num_strata) / num_folds
-    best: list[list[int]] | None = None
-    best_score: tuple[float, float] | None = None
-    for random_state in np.random.default_rng(seed).integers(2**31, size=_SHUFFLES):
-        splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=int(random_state))
-        tests = [test.tolist() for _, test in splitter.split(np.zeros(len(labels)), strata, subjects)]
-        if not all(tests):
-            continue
-        counts = np.array([np.bincount(strata[test], minlength=num_strata) for test in tests])
-        sizes = counts.sum(axis=1)
-        score = (float(sizes.max() - sizes.min()), float(((counts - ideal) ** 2).sum()))
-        if best_score is None or score < best_score:
-            best, best_score = tests, score
-    if best is None:
-        # One subject has so many clips that the greedy search leaves a fold empty: deal subjects by size.
-        order = [subject for subject, _ in Counter(subjects).most_common()]
-        fold_of = {subject: number % num_folds for number, subject in enumerate(order)}
-        best = [[i for i, s in enumerate(subjects) if fold_of[s] == fold] for fold in range(num_folds)]
-    return best
+    """Folds of whole subjects, even in size and in labels.
+
+    Large subjects first, each subject goes where the folds stay most even; of several seeded orders the best
+    result is taken. (scikit-learn's StratifiedGroupKFold evens out labels only, and its order, and so its
+    folds, hardly depend on the seed.)
+    """
+    strata = np.unique([repr(label) for label in labels], return_inverse=True)[1]
+    names = list(dict.fromkeys(subjects))
+    counts = np.zeros((len(names), int(strata.max()) + 1))
+    np.add.at(counts, (np.array([names.index(subject) for subject in subjects]), strata), 1)
+    # Sizes count as much as all labels together; a class is weighed by its rarity, as in a chi-square test.
+    table = np.hstack([counts, counts.sum(axis=1, keepdims=True)])
+    ideal = table.sum(axis=0) / num_folds
+    weight = 1 / ideal
+    weight[-1] *= counts.shape[1]
+
+    rng = np.random.default_rng(seed)
+    best_fold_of, best_cost = np.zeros(len(names), dtype=int), np.inf
+    for _ in range(_ORDERS):
+        order = np.argsort(-table[:, -1] * rng.uniform(0.7, 1.3, len(names)))
+        fold_of = np.full(len(names), -1)
+        filled = np.zeros((num_folds, table.shape[1]))
+        for done, subject in enumerate(order):
+            change = (((filled + table[subject] - ideal) ** 2 - (filled - ideal) ** 2) * weight).sum(axis=1)
+            empty = ~filled.any(axis=1)
+            if len(order) - done <= empty.sum():
+                change[~empty] = np.inf  # every subject that is left is needed to leave no fold empty
+            change += rng.uniform(0, 1e-6, num_folds)  # equal folds are equally good
+            fold_of[subject] = change.argmin()
+            filled[fold_of[subject]] += table[subject]
+        cost = float((((filled - ideal) ** 2) * weight).sum())
+        if cost < best_cost:
+            best_fold_of, best_cost = fold_of, cost
+    fold_of_name = dict(zip(names, best_fold_of.tolist(), strict=True))
+    return [[i for i, s in enumerate(subjects) if fold_of_name[s] == fold] for fold in range(num_folds)]
