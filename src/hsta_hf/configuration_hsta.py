@@ -34,6 +34,13 @@ HSTA_PRESETS: dict[str, dict[str, Any]] = {
     "base": {"stream": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}},
 }
 
+# Which class in which of the code files beside a saved model each Auto class loads, with `trust_remote_code=True`.
+_AUTO_MAP = {
+    "AutoConfig": "configuration_hsta.HSTAConfig",
+    "AutoModel": "modeling_hsta.HSTAModel",
+    "AutoModelForVideoClassification": "modeling_hsta.HSTAForMicroExpressionClassification",
+}
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "block_style": ("released", "paper"),
     "classification_loss": ("mse", "cross_entropy"),
@@ -116,6 +123,8 @@ class HSTAConfig(PreTrainedConfig):
             if value is None or isinstance(value, dict):
                 setattr(self, name, {**defaults, **(value or {})})
         super().__post_init__(**kwargs)
+        # Saving a model notes the class that was saved only; its folder serves the other Auto classes as well.
+        self.auto_map = {**_AUTO_MAP, **(getattr(self, "auto_map", None) or {})}
         self._check()
 
     def _check(self) -> None:
@@ -175,11 +184,21 @@ class HSTAConfig(PreTrainedConfig):
         return config
 
     @property
+    def num_frames(self) -> int:
+        """Frames of the video stream; transformers' video-classification pipeline asks for it."""
+        return self.stream("video").num_frames
+
+    @property
     def hidden_size(self) -> int:
         """Width of what the head reads: the [CLS] of the streams in use, side by side."""
         video = self.stream("video").hidden_size if self.use_video_stream else 0
         special = self.stream("special").hidden_size if self.use_special_stream else 0
         return video + special
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the video stream; transformers' video-classification pipeline reads it here."""
+        return self.stream("video").num_frames
 
     @property
     def crosses_streams(self) -> bool:
