@@ -28,6 +28,7 @@ from hsta_hf.data.drawn_motion import (
 )
 
 REFERENCE_SIZE = 224  # frame side, in pixels, at which amplitudes are given
+NOISE_MARGIN = 96
 
 
 @dataclass(frozen=True)
@@ -202,39 +203,58 @@ def _render(
     """Frames (T, size, size, 3) uint8 of a clip whose every movement is decided."""
     size, unit = subject.size, np.float32(subject.texture_canvas.unit)
     pixel = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * SUPERSAMPLING - np.float32(0.5)
-    rest = np.stack([*np.meshgrid(pixel, pixel), np.ones((size, size), np.float32)], -1)
+    # Planes of: where in the texture to look (x, y), and a factor of brightness.
+    rest = np.stack([*np.meshgrid(pixel, pixel), np.ones((size, size), np.float32)])
+    change = np.stack([-unit * moved.field[..., 0], -unit * moved.field[..., 1], fold_shading(subject, moved)])
     parallax = subject.depth * unit
-    shading = fold_shading(subject, moved)
-    change = np.concatenate([-unit * moved.field, shading[..., None]], -1)
+    background = np.ascontiguousarray(np.moveaxis(subject.background, -1, 0))
+    # One sheet of noise a clip, larger than the frame; every frame takes another part of it.
+    noise = _sensor_noise(size + NOISE_MARGIN, subject.noise, rng)
+    offsets = rng.integers(0, NOISE_MARGIN + 1, (len(activation), 2))
     texture = subject.texture.copy()
+    drawn: dict[str, tuple[float, ...]] = {}
     frames = np.empty((len(activation), size, size, 3), np.uint8)
     for t, active in enumerate(activation):
-        source = rest + active * change if active else rest.copy()
-        source[..., 0] -= np.float32(subject.yaw + drift[t, 4]) * parallax
-        source[..., 1] -= np.float32(subject.pitch + drift[t, 5]) * parallax
+        source = rest + active * change
+        source[0] -= np.float32(subject.yaw + drift[t, 4]) * parallax
+        source[1] -= np.float32(subject.pitch + drift[t, 5]) * parallax
         upper, lower = active * moved.upper_lids, active * moved.lower_lids
         apart = float(active * moved.lips_apart)
         for other, wave in others.movements:
             if wave[t]:
-                source[..., :2] -= unit * wave[t] * other.field
-                upper, lower = upper + wave[t] * other.upper_lids, lower + wave[t] * other.lower_lids
+                source[:2] -= unit * wave[t] * np.moveaxis(other.field, -1, 0)
                 apart += float(wave[t] * other.lips_apart)
-        gaze = (float(others.gaze[t, 0]), float(others.gaze[t, 1]))
         for i, eye in enumerate(subject.eyes):
-            patch = eye.draw(float(upper[i]), float(lower[i]), float(others.closing[t]), gaze)
-            _paste(texture, eye.top, eye.left, patch)
-        _paste(texture, subject.mouth.top, subject.mouth.left, subject.mouth.draw(apart))
+            gaze = (float(others.gaze[t, 0]), float(others.gaze[t, 1]))
+            state = (float(upper[i]), float(lower[i]), float(others.closing[t]), *gaze)
+            if drawn.get(f"eye {i}") != state:
+                _paste(texture, eye.top, eye.left, eye.draw(*state[:3], gaze))
+                drawn[f"eye {i}"] = state
+        if drawn.get("mouth") != (apart,):
+            _paste(texture, subject.mouth.top, subject.mouth.left, subject.mouth.draw(apart))
+            drawn["mouth"] = (apart,)
 
         matrix = _placement(subject, drift[t])
-        source = cv2.warpAffine(source, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
-        where_x, where_y, light = cv2.split(source)
+        where_x, where_y, light = (
+            cv2.warpAffine(plane, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE) for plane in source
+        )
         head = cv2.remap(texture, where_x, where_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        head = head.astype(np.float32)
-        grain = rng.standard_normal((size, size), dtype=np.float32) * np.float32(subject.noise)
-        tint = rng.standard_normal((size // 2, size // 2, 3), dtype=np.float32) * np.float32(0.5 * subject.noise)
-        picture = np.asarray(cv2.resize(tint, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
-        picture += grain[..., None]
-        clear = (np.float32(1) - head[..., 3:] / np.float32(255)) * subject.background
-        picture += (head[..., :3] * light[..., None] + clear) * flicker[t]
-        frames[t] = np.clip(np.rint(picture), 0, 255)
+        planes = np.stack(cv2.split(head)).astype(np.float32)
+        picture = planes[:3]
+        picture *= light
+        picture += background * (1 - planes[3] / np.float32(255))
+        picture *= flicker[t]
+        top, left = offsets[t]
+        picture += noise[:, top : top + size, left : left + size]
+        np.clip(picture + np.float32(0.5), 0, 255, out=picture)
+        cv2.merge(list(picture.astype(np.uint8)), frames[t])
     return frames
+
+
+def _sensor_noise(side: int, strength: float, rng: np.random.Generator) -> FloatArray:
+    """Noise, (3, side, side): fine in brightness, coarser and weaker in colour."""
+    grain = rng.standard_normal((side, side), dtype=np.float32)
+    small = -(-side // 2)
+    tint = rng.standard_normal((3, small, small), dtype=np.float32) * np.float32(0.5)
+    broad = np.stack([cv2.resize(plane, (side, side), interpolation=cv2.INTER_LINEAR) for plane in tint])
+    return np.asarray((broad + grain) * np.float32(strength), dtype=np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsta_hf.data.drawn_canvas import Canvas, FloatArray
-from hsta_hf.data.drawn_face import DrawnSubject, FaceGeometry
+from hsta_hf.data.drawn_face import DrawnSubject
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ ACTION_UNITS: dict[str, ActionUnit] = {
     ),
     "10": _unit(
         "upper lip raiser",
-        ("upper_lip", 0.0, -0.05, 0.23, 0.11, 0.0, -1.0),
+        ("upper_lip", 0.03, -0.04, 0.24, 0.11, 0.0, -1.0),
         ("nasolabial", 0.0, 0.0, 0.18, 0.20, 0.08, -0.80),
-        ("ala", 0.02, 0.02, 0.15, 0.14, 0.05, -0.45),
+        ("ala", 0.05, 0.04, 0.13, 0.13, 0.05, -0.30),
         ("cheek", -0.15, -0.05, 0.22, 0.18, 0.0, -0.35),
         lips_apart=0.15,
     ),
@@ -123,16 +123,17 @@ ACTION_UNITS: dict[str, ActionUnit] = {
     ),
     "14": _unit(
         "dimpler",
-        ("corner", 0.0, 0.0, 0.15, 0.15, 0.90, 0.0),
+        ("corner", 0.0, 0.0, 0.16, 0.15, 0.80, -0.05),
         ("corner", 0.24, -0.02, 0.13, 0.20, -0.45, 0.0),
         ("corner", 0.03, -0.18, 0.14, 0.10, 0.15, 0.30),
-        ("corner", 0.03, 0.19, 0.14, 0.10, 0.15, -0.30),
+        ("corner", 0.02, 0.20, 0.17, 0.13, 0.10, -0.55),
         ("lower_lip", 0.02, 0.0, 0.18, 0.10, 0.30, 0.0),
     ),
     "15": _unit(
         "lip corner depressor",
         ("corner", 0.0, 0.02, 0.17, 0.16, 0.10, 1.0),
-        ("corner", 0.04, 0.26, 0.18, 0.18, 0.10, 0.65),
+        ("corner", 0.04, 0.24, 0.18, 0.16, 0.10, 0.45),
+        ("corner", -0.02, -0.22, 0.20, 0.18, 0.0, 0.55),
         ("lower_lip", 0.08, 0.02, 0.15, 0.11, 0.10, 0.35),
     ),
     "17": _unit(
@@ -153,7 +154,8 @@ ACTION_UNITS: dict[str, ActionUnit] = {
         "lip stretcher",
         ("corner", 0.0, 0.02, 0.19, 0.18, 1.0, 0.15),
         ("corner", 0.24, 0.08, 0.20, 0.25, 0.70, 0.10),
-        ("lower_lip", 0.03, 0.05, 0.18, 0.13, 0.50, 0.25),
+        ("lower_lip", 0.03, 0.05, 0.18, 0.13, 0.50, 0.0),
+        ("lower_lip_centre", 0.0, 0.04, 0.20, 0.11, 0.0, -0.30),
         ("upper_lip", 0.06, 0.0, 0.15, 0.09, 0.30, 0.05),
         ("jaw", 0.0, 0.0, 0.24, 0.20, 0.35, 0.20),
     ),
@@ -176,32 +178,6 @@ ACTION_UNITS: dict[str, ActionUnit] = {
         lips_apart=0.9,
     ),
 }
-
-
-def landmarks(shape: FaceGeometry) -> dict[str, tuple[float, float]]:
-    """Named points of one face, those on its sides given for x > 0, in face coordinates."""
-    brow = -shape.brow_height - 0.5 * shape.brow_arch
-    tip, ala, mouth = shape.nose_tip, shape.nose_half_width, shape.mouth
-    return {
-        "brow_inner": (shape.brow_inner + 0.05, brow + 0.5 * shape.brow_slant),
-        "brow_middle": (0.5 * (shape.brow_inner + shape.brow_outer), brow),
-        "brow_outer": (shape.brow_outer, brow - 0.4 * shape.brow_slant),
-        "glabella": (0.0, brow + 0.06),
-        "upper_lid": (0.5, -shape.eye_upper),
-        "lower_lid": (0.5, shape.eye_lower),
-        "outer_canthus": (0.5 + shape.eye_half_width, -shape.eye_tilt),
-        "nose_side": (0.60 * ala, 0.60 * tip),
-        "ala": (ala, tip - 0.02),
-        "nasolabial": (ala + 0.13, tip + 0.12),
-        "cheek": (0.66, 0.46),
-        "upper_lip": (0.45 * shape.mouth_half_width, mouth - 0.6 * shape.upper_lip),
-        "upper_lip_centre": (0.0, mouth - 0.6 * shape.upper_lip),
-        "lower_lip": (0.50 * shape.mouth_half_width, mouth + 0.6 * shape.lower_lip),
-        "lower_lip_centre": (0.0, mouth + 0.6 * shape.lower_lip),
-        "corner": (shape.mouth_half_width, mouth + shape.mouth_curve),
-        "jaw": (0.62 * shape.jaw_half_width, 0.4 * mouth + 0.6 * shape.chin),
-        "chin_boss": (0.0, shape.chin - 0.24),
-    }
 
 
 def parse_action_units(action_units: str | Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -270,7 +246,7 @@ def _deform(
     subject: DrawnSubject, unit: ActionUnit, which: str, anatomy: np.random.Generator, rng: np.random.Generator | None
 ) -> Deformation:
     """One action unit, on both sides of the face or on one (`which` "L" or "R")."""
-    canvas, points = subject.canvas, landmarks(subject.geometry)
+    canvas, points = subject.canvas, subject.geometry.landmarks()
     moved = np.zeros((canvas.side, canvas.side, 2), np.float32)
     strength = 1.0 if rng is None else float(rng.uniform(0.65, 1.0))
     sides = np.ones(2) if rng is None else rng.uniform(0.82, 1.0, 2)
