@@ -141,7 +141,10 @@ class LabelScheme:
         return None if name is None else self.labels.index(name)
 
     def assign(self, clips: Iterable[MicroExpressionClip | Mapping[str, Any]]) -> LabelAssignment:
-        """Label many clips (or rows); says which were left out, so that nothing disappears silently."""
+        """Label many clips (or rows); says which were left out, so that nothing disappears silently.
+
+        Give a prepared dataset as `dataset.remove_columns("frames")`: else every frame is read on the way.
+        """
         indices: list[int] = []
         labels: list[Label] = []
         dropped: Counter[str] = Counter()
