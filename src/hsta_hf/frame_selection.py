@@ -18,7 +18,8 @@ SPOTTING_SIDE = 96
 """Frames are shrunk until the shorter side is at least this many pixels, but less than twice as many."""
 MAX_SPOTTING_FRAMES = 256
 """Longer clips are thinned by a power of two before the apex is spotted, so that memory stays bounded."""
-_GRID = 8  # the face is judged in 8 x 8 cells
+_GRID = 12  # the picture is judged in 12 x 12 cells
+_TRUST = 4  # power of a cell's gain: how much clearly moving cells outvote the others
 _GREY_NOISE = 1.0 / 12.0  # variance of rounding to whole grey levels: no cell is quieter than this
 
 
@@ -44,7 +45,7 @@ def sample_uniform(onset: int, offset: int, num_frames: int) -> np.ndarray:
 
 
 def sample_random(onset: int, offset: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """A sorted random draw of frames; the released implementation's choice, here a train-time augmentation only.
+    """A sorted random draw of frames, as the released implementation's; here a train-time augmentation only.
 
     Args:
         onset: index of the first frame.
@@ -101,11 +102,18 @@ def spot_apex(frames: np.ndarray, onset: int = 0, offset: int | None = None) -> 
     2. What a moving head and changing light do to a picture is removed from each frame by least squares:
        the mean frame's gradients times polynomials of second order in x and y (translation, rotation, scale,
        shear and their bending), the mean frame itself (contrast), and a plane (illumination).
-    3. What changes linearly from onset to offset (left-over drift) is removed from each pixel in time.
-    4. For each candidate a tent (0 at onset and offset, 1 at the candidate) is fitted to every pixel. In each
-       cell of an 8x8 grid, the gain in Gaussian log-likelihood over "no movement" is taken with that
-       cell's own noise, which keeps one noisy or blinking cell from outvoting the rest. The candidate with
-       the largest sum over cells is the apex.
+    3. In each cell of a 12x12 grid, what is left becomes one small displacement per frame (Lucas and Kanade
+       1981: least squares on the cell's gradients), which keeps movement and drops most sensor noise.
+    4. What changes linearly from onset to offset (left-over drift) is removed from each displacement in time.
+    5. For each candidate a tent (0 at onset and offset, 1 at the candidate) is fitted to every cell's
+       displacements, and the gain in Gaussian log-likelihood over "no movement" is taken with that cell's own
+       noise, so that a cell which moves at other times (a blink, a shift of gaze) has little to say. Gains
+       to the fourth are summed: cells that clearly follow the tent count for more than many that hardly do.
+       The candidate with the largest sum is the apex.
+
+    On ict_me (rendered faces, 317 clips of 7 to 17 frames at 30 fps whose annotation is in order) the mean
+    distance to the annotated apex is 0.43 frames; 0.42 over the half of the subjects on which grid and power
+    were not chosen. The middle of the clip is 1.1 off, the frame that differs most from the onset 3.6.
 
     Args:
         frames: (T, H, W) greyscale or (T, H, W, C) colour; uint8, or float in 0..1 or 0..255.
@@ -139,7 +147,7 @@ def spotting_stride(num_frames: int) -> int:
 
 
 def shrink_for_spotting(frame: np.ndarray) -> np.ndarray:
-    """One frame (H, W) or (H, W, C) as the small grey image that apex spotting looks at, (h, w) float32, 0..255."""
+    """One frame (H, W) or (H, W, C) as the small grey picture that spotting looks at; (h, w) float32, 0..255."""
     frame = np.asarray(frame)
     scale = 255.0 if np.issubdtype(frame.dtype, np.floating) and frame.max(initial=0) <= 1.0 else 1.0
     factor = max(1, min(frame.shape[:2]) // SPOTTING_SIDE)
@@ -151,35 +159,55 @@ def shrink_for_spotting(frame: np.ndarray) -> np.ndarray:
 
 
 def spot_apex_in_small(frames: np.ndarray) -> int:
-    """Steps 1 (smoothing) to 4 of `spot_apex` on frames (T, h, w) from `shrink_for_spotting`; index in 0..T-1."""
+    """`spot_apex` on pictures (T, h, w) that came out of `shrink_for_spotting`; the apex's index in 0..T-1."""
     num_frames = len(frames)
     if num_frames < 3:
         return num_frames - 1
-    smooth = _smooth(frames)
-    residual = smooth.reshape(num_frames, -1) - smooth.mean(axis=0).ravel()
-    basis = _head_and_light_basis(smooth.mean(axis=0))
-    residual = residual - (residual @ basis) @ basis.T
+    displacements = _cell_displacements(frames)  # (T, cells, 2), in units of the pixel noise
+    drift, _ = np.linalg.qr(np.stack([np.ones(num_frames), np.arange(num_frames)], axis=1))
+    displacements -= np.tensordot(drift @ drift.T, displacements, axes=1)
 
-    time = np.arange(num_frames, dtype=np.float64)
-    drift, _ = np.linalg.qr(np.stack([np.ones_like(time), time], axis=1))
-    candidates = np.arange(1, num_frames - 1)
-    last = num_frames - 1
-    tents = np.where(
-        time <= candidates[:, None], time / candidates[:, None], (last - time) / (last - candidates[:, None])
-    )
-    tents = tents - (tents @ drift) @ drift.T
+    tents = _tents(num_frames)
+    tents -= (tents @ drift) @ drift.T
     tents /= np.linalg.norm(tents, axis=1, keepdims=True)
-    residual = residual - drift @ (drift.T @ residual)
-
-    cell_shape = frames.shape[1:]
-    explained = _sum_cells(((tents @ residual) ** 2).reshape(-1, *cell_shape))
-    pixels = _sum_cells(np.ones((1, *cell_shape)))
-    degrees = max(num_frames - 3, 1)
-    total = _sum_cells((residual**2).sum(axis=0).reshape(1, *cell_shape)) + pixels * degrees * _GREY_NOISE
-    score = -(0.5 * degrees * pixels * np.log1p(-np.minimum(explained / total, 1 - 1e-9))).sum(axis=1)
-    if np.ptp(score) <= 1e-9 * max(1.0, float(np.abs(score).max())):
+    explained = (np.tensordot(tents, displacements, axes=1) ** 2).sum(axis=-1)  # (candidates, cells)
+    freedom = 2 * max(num_frames - 3, 1)
+    total = (displacements**2).sum(axis=(0, 2)) + freedom * _GREY_NOISE
+    gain = -0.5 * freedom * np.log1p(-np.minimum(explained / total, 1 - 1e-9))
+    score = (gain**_TRUST).sum(axis=1)
+    if np.ptp(score) <= 1e-9 * max(1.0, float(score.max())):
         return num_frames // 2
-    return int(candidates[np.argmax(score)])
+    return 1 + int(np.argmax(score))
+
+
+def _tents(num_frames: int) -> np.ndarray:
+    """(T-2, T): for each inner frame, a line from 0 at the onset up to 1 there and down to 0 at the offset."""
+    time, last = np.arange(num_frames), num_frames - 1
+    apex = np.arange(1, last)[:, None]
+    return np.where(time <= apex, time / apex, (last - time) / (last - apex))
+
+
+def _cell_displacements(frames: np.ndarray) -> np.ndarray:
+    """How each cell moves about its mean place beyond what head and light explain; (T, cells, 2) float64.
+
+    Displacements are whitened: white noise of variance 1 on the pixels gives them variance 1.
+    """
+    smooth = _smooth(frames)
+    mean = smooth.mean(axis=0)
+    residual = (smooth - mean).reshape(len(frames), -1)
+    basis = _head_and_light_basis(mean)
+    residual -= (residual @ basis) @ basis.T
+    residual = residual.reshape(smooth.shape)
+    gradient_x, gradient_y = _gradients(mean)
+    xx, xy, yy = _sum_cells(np.stack([gradient_x**2, gradient_x * gradient_y, gradient_y**2]))
+    along_x, along_y = _sum_cells(residual * gradient_x), _sum_cells(residual * gradient_y)
+    # Cholesky of each cell's 2x2 structure tensor, written out; a flat cell has no gradients and gets zeros.
+    tiny = 1e-6 * float(xx.mean() + yy.mean()) + 1e-12
+    root_xx = np.sqrt(xx + tiny)
+    lower = xy / root_xx
+    first = along_x / root_xx
+    second = (along_y - lower * first) / np.sqrt(np.maximum(yy + tiny - lower**2, tiny))
+    return np.stack([first, second], axis=-1).astype(np.float64)
 
 
 def _check_range(onset: int, offset: int, num_frames: int) -> None:
@@ -190,25 +218,34 @@ def _check_range(onset: int, offset: int, num_frames: int) -> None:
 
 
 def _smooth(frames: np.ndarray) -> np.ndarray:
-    """3x3 binomial of each frame, edges repeated; (T, h, w) float64."""
-    padded = np.pad(frames.astype(np.float64), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
-    return 0.25 * rows[:, :, :-2] + 0.5 * rows[:, :, 1:-1] + 0.25 * rows[:, :, 2:]
+    """3x3 binomial of each frame, edges repeated; (T, h, w) float32."""
+    padded = np.pad(frames.astype(np.float32), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / np.float32(16)
+
+
+def _gradients(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of (h, w) along x and y; zero along an axis of a single pixel."""
+    height, width = picture.shape
+    along_x = np.gradient(picture, axis=1) if width > 1 else np.zeros_like(picture)
+    along_y = np.gradient(picture, axis=0) if height > 1 else np.zeros_like(picture)
+    return along_x, along_y
 
 
 def _head_and_light_basis(mean_frame: np.ndarray) -> np.ndarray:
-    """Orthonormal pictures (h*w, k) of what head motion and light do to `mean_frame` (h, w), to first order."""
+    """Orthonormal pictures (h*w, k) of what, to first order, head motion and light do to `mean_frame` (h, w)."""
     height, width = mean_frame.shape
-    if height < 2 or width < 2:
-        return np.full((mean_frame.size, 1), mean_frame.size**-0.5)
-    gradient_y, gradient_x = np.gradient(mean_frame)
+    gradient_x, gradient_y = _gradients(mean_frame)
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     one = np.ones_like(mean_frame)
     pictures = [mean_frame, one, x, y]
     for polynomial in (one, x, y, x * x, x * y, y * y):
         pictures += [gradient_x * polynomial, gradient_y * polynomial]
-    left, values, _ = np.linalg.svd(np.stack([p.ravel() for p in pictures], axis=1), full_matrices=False)
-    return left[:, values > 1e-8 * values[0]]
+    columns = np.stack([picture.ravel() for picture in pictures], axis=1).astype(np.float64)
+    columns /= np.maximum(np.linalg.norm(columns, axis=0), 1e-12)
+    values, vectors = np.linalg.eigh(columns.T @ columns)
+    kept = values > 1e-9 * values[-1]
+    return (columns @ (vectors[:, kept] / np.sqrt(values[kept]))).astype(np.float32)
 
 
 def _sum_cells(pictures: np.ndarray) -> np.ndarray:

@@ -10,16 +10,17 @@ from types import ModuleType
 
 import numpy as np
 
-FLOW_METHODS = ("dis", "farneback")
+FLOW_METHODS = ("farneback", "dis")
 
 
-def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> np.ndarray:
+def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np.ndarray:
     """Dense optical flow from `first` to `second`.
 
     Args:
         first, second: (H, W) greyscale or (H, W, 3) RGB, uint8, of one shape.
-        method: "dis" (dense inverse search, Kroeger et al. 2016, OpenCV's medium preset with finest scale 0)
-            or "farneback" (Farnebäck 2003).
+        method: "farneback" (Farnebäck 2003; smooth, and the better one where movements are below a pixel and
+            frames are noisy) or "dis" (dense inverse search, Kroeger et al. 2016, as STSTNet's successors use
+            it: OpenCV's medium preset down to full resolution).
 
     Returns:
         (H, W, 2) float32: the movement to the right and downwards, in pixels, of what stands at each pixel of

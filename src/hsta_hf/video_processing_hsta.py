@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES
 from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 
@@ -59,7 +60,7 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         difference_scale: factor on differences.
         flow_scale: u and v are divided by this many pixels.
         strain_scale: strain is divided by this many pixels per pixel.
-        flow_method: "dis" or "farneback".
+        flow_method: "farneback" or "dis".
         flow_size: {"height", "width"} at which flow is computed, in whose pixels it counts, before it is resized
             to the stream; None is the stream's own size. Small streams (28x28) need a larger one.
         remove_head_motion: take out the affine motion shared by the whole picture: subtracted from flows, and
@@ -85,7 +86,7 @@ class HSTAVideoProcessor(BaseVideoProcessor):
     difference_scale = 10.0
     flow_scale = 1.0
     strain_scale = 0.1
-    flow_method = "dis"
+    flow_method = "farneback"
     flow_size = None
     remove_head_motion = False
     valid_kwargs = HSTAVideoProcessorKwargs  # type: ignore[assignment]
@@ -300,6 +301,18 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         """(H, W, 3) pictures to a tensor (n, 3, H', W') of the same kind of numbers."""
         stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
         return self.resize(stacked, size=_size_dict(size), resample=self.resample) if self.do_resize else stacked
+
+
+def allow_in_video_classification_pipeline() -> None:
+    """Name HSTA's classifier among the models that `pipeline("video-classification")` takes.
+
+    The pipeline checks the class name against this mapping alone and logs an error for any other, whether
+    the class is registered with the Auto classes or comes from a saved folder's code.
+    """
+    MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES.setdefault("hsta", "HSTAForMicroExpressionClassification")
+
+
+allow_in_video_classification_pipeline()  # here too, for folders loaded without the package
 
 
 def _locate(reader: ClipReader, onset: int | None, apex: int | None, offset: int | None) -> tuple[int, int, int]:
