@@ -307,8 +307,10 @@ def test_published_counts_add_up():
 
 def test_a_database_that_calls_itself_synthetic_is_known_as_such(sound_root: Path):
     assert not load(sound_root).synthetic
+    assert load(sound_root).published_counts
     (sound_root / "README.md").write_text("Synthetic faces, drawn.")
     assert load(sound_root).synthetic
+    assert not load(sound_root).published_counts, "counts of people's clips say nothing about drawn ones"
 
 
 def test_errors_of_the_whole_database_say_what_to_do(tmp_path: Path, casme3_tree: Casme3Tree):

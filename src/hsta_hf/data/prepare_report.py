@@ -84,7 +84,7 @@ def report_lines(load: LoadReport, clips: Sequence[MicroExpressionClip], problem
     lines += [f"Annotation: {load.annotation.name}, {load.num_rows} rows.", ""]
     lines += [*counts_table(load, clips), ""]
     if not load.published_counts:
-        lines += [f"{load.annotation.name} is not the owner's file, so no published counts apply.", ""]
+        lines += ["No published counts apply: this is not the owner's annotation file.", ""]
     elif load.count_mismatches:
         lines += ["Counts that differ from the published ones (is this the whole database?):", ""]
         lines += [*(f"- {message}" for message in load.count_mismatches), ""]

@@ -103,7 +103,8 @@ def load(root: str | Path, annotation: str | Path | None = None) -> LoadReport:
     reader = _Reader(root, table)
     for row in rows:
         reader.read(row)
-    is_owners = table.name.casefold() in {name.casefold() for name in OWNERS_NAMES}
+    synthetic = _calls_itself_synthetic(root)
+    is_owners = not synthetic and table.name.casefold() in {name.casefold() for name in OWNERS_NAMES}
     return LoadReport(
         database=NAME,
         root=root,
@@ -112,7 +113,7 @@ def load(root: str | Path, annotation: str | Path | None = None) -> LoadReport:
         clips=tuple(reader.clips),
         problems=tuple(reader.problems),
         corrections=tuple(reader.corrections),
-        synthetic=_calls_itself_synthetic(root),
+        synthetic=synthetic,
         row_counts=_row_counts(rows),
         published_counts=PUBLISHED_COUNTS if is_owners else {},
     )
