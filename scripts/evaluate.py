@@ -2,7 +2,9 @@
 
 import sys
 
-from hsta_hf.cli.main import main
+sys.path.pop(0)  # this folder: its evaluate.py would hide the package of that name
+
+from hsta_hf.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(["evaluate", *sys.argv[1:]]))

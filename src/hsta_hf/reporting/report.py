@@ -172,7 +172,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def report_text(metrics: Mapping[str, Any], facts: RunFacts, multi_label: bool, curves: bool) -> str:
     """The report in Markdown."""
     pooled, spread = metrics["pooled"], metrics.get("pooled_std", {})
-    lines = [f"# Report: {', '.join(facts.databases)}, {facts.protocol}", ""]
+    source = ", ".join(facts.databases)
+    if facts.synthetic:
+        source = f"synthetic clips in the layout of {source}"
+    lines = [f"# Report: {source}, {facts.protocol}", ""]
     if facts.synthetic:
         lines += [
             "**The clips are synthetic: no person is in them, and no number here is a result on people.**",
@@ -187,7 +190,7 @@ def report_text(metrics: Mapping[str, Any], facts: RunFacts, multi_label: bool, 
     lines += ["", "## Clips", ""]
     lines += [
         f"{sum(facts.class_counts.values())} {'labels' if multi_label else 'clips'}, {facts.num_subjects} subjects, "
-        f"from {', '.join(facts.databases)}.",
+        f"from {source}.",
         "",
         *_table(("class", "clips"), [(name, str(count)) for name, count in facts.class_counts.items()]),
         "",

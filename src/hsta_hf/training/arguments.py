@@ -163,7 +163,7 @@ class HSTATrainingArguments(TrainingArguments):
     save_strategy: str = _field("epoch", "When to checkpoint; see save_every_epochs.")
     logging_strategy: str = _field("epoch", "When to log the training loss.")
     save_total_limit: int | None = _field(2, "Checkpoints kept of a fold; two, so that a kill while writing is safe.")
-    report_to: str = _field("none", "Where else to log: none, tensorboard, …")
+    report_to: str | list[str] = _field("none", "Where else to log: none, tensorboard, …")
     dataloader_pin_memory: bool = _field(False, "Page-locked batches; of use on a GPU.")
     remove_unused_columns: bool = _field(False, "Has no effect here: clips hold only what the model reads.")
 

@@ -74,6 +74,8 @@ class Recipe:
         for part in (self.data, self.augmentation, self.model, self.training):
             for field in dataclasses.fields(part):
                 value = _plain(getattr(part, field.name))
+                if field.name in NOT_IN_RECIPES:
+                    continue
                 if field.name in own or value != reference.get(field.name, value):
                     values[field.name] = value
         return values
@@ -340,7 +342,7 @@ def list_fields() -> str:
     for kind in ALL_ARGUMENTS:
         lines.append(f"{kind.__name__}: {inspect.getdoc(kind) or ''}".split("\n")[0])
         for field in dataclasses.fields(kind):
-            if field.name in _own(kind):
+            if field.name in _own(kind) and field.name not in NOT_IN_RECIPES:
                 default = field.default
                 if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
                     default = field.default_factory()

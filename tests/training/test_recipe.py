@@ -1,0 +1,116 @@
+"""Recipes: overrides, helpful errors, and a resolved recipe that says everything again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hsta_hf.training.recipe import (
+    RecipeError,
+    differing_fields,
+    list_fields,
+    load_recipe,
+    parse_overrides,
+    pretraining_recipe,
+    resolve,
+)
+
+RECIPES = Path(__file__).resolve().parents[2] / "scripts" / "recipes"
+
+
+def test_defaults_are_the_papers_settings() -> None:
+    training = resolve({}).training
+    assert (training.per_device_train_batch_size, training.num_train_epochs) == (32, 150)
+    assert (training.learning_rate, training.weight_decay) == (5e-5, 0.05)
+    assert (training.adam_beta1, training.adam_beta2) == (0.9, 0.999)
+    assert (training.warmup_epochs, training.warmup_learning_rate) == (5, 1e-6)
+    assert training.class_balanced and "adamw" in training.optim.value
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lerning_rate": 1}, "no field 'lerning_rate'. Did you mean 'learning_rate'"),
+        ({"model": {"num_hsta_layer": 1}}, "no field 'model.num_hsta_layer'. Did you mean 'num_hsta_layers'"),
+        ({"model": {"stream": {"patchsize": 8}}}, "model.stream.patchsize'. Did you mean 'patch_size'"),
+        ({"processor": {"video_inputs": "frames"}}, "processor.video_inputs'. Did you mean 'video_input'"),
+        ({"pretrain_dataset": "x", "pretrain": {"epochs": 1}}, "no field 'pretrain.epochs'"),
+        ({"protocol": "random"}, "protocol is 'random'; use one of kfold-clips, kfold-subjects, loso, holdout"),
+        ({"num_folds": "many"}, "num_folds is 'many', but it has to be int"),
+        ({"num_folds": 2.5}, "num_folds is 2.5, but it has to be int"),
+        ({"class_balanced": "perhaps"}, "class_balanced is 'perhaps', but it has to be bool"),
+        ({"seed": 3}, "seed cannot be set; training seeds are listed in `seeds`"),
+        ({"load_best_model_at_end": True}, "never chosen by looking at test clips"),
+        ({"random_frames": True}, "temporal_variants"),
+        ({"motion_amplitude": [2, 1]}, "motion_amplitude"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"save_total_limit": 1}, "keep 2 or more"),
+        ({"pretrain": {"num_train_epochs": 1}}, "neither pretrain_dataset nor pretrain_synthetic"),
+    ],
+)
+def test_mistakes_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        resolve(values)
+    assert message in str(caught.value)
+
+
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("learning_rate: 5e-4\nseeds: [1]\nmodel: {num_hsta_layers: 3, use_csta: false}\n")
+    words = [
+        "--seeds",
+        "1",
+        "2",
+        "--model.num_hsta_layers",
+        "2",
+        "--processor.num_frames=4",
+        "--final-model",
+        "--apex",
+        "spotted",
+    ]
+    recipe = load_recipe(file, [*words, "--apex", "spotted"])
+    assert recipe.training.learning_rate == 5e-4  # YAML 1.1 reads 5e-4 as text
+    assert recipe.data.seeds == [1, 2] and recipe.data.apex == "spotted"
+    assert recipe.model.model == {"num_hsta_layers": 2, "use_csta": False}
+    assert recipe.model.processor == {"num_frames": 4} and recipe.training.final_model
+    with pytest.raises(RecipeError, match=r"command line: there is no field 'num_fold'. Did you mean 'num_folds'"):
+        load_recipe(file, ["--num_fold", "3"])
+    with pytest.raises(RecipeError, match="stands where a --field should"):
+        parse_overrides(["num_folds", "3"])
+    with pytest.raises(RecipeError, match="There is no recipe"):
+        load_recipe(tmp_path / "other.yaml")
+
+
+def test_the_resolved_recipe_resolves_to_itself() -> None:
+    recipe = resolve({"dataset": "d", "seeds": [1, 2], "gradient_accumulation_steps": 2, "model": {"use_csta": False}})
+    saved = yaml.safe_load(yaml.safe_dump(recipe.as_dict()))
+    assert saved["gradient_accumulation_steps"] == 2
+    assert resolve(saved).as_dict() == recipe.as_dict()
+
+
+def test_differing_fields_ignores_what_does_not_change_results() -> None:
+    one, two = resolve({"output_dir": "a"}).as_dict(), resolve({"output_dir": "b", "num_folds": 3}).as_dict()
+    assert differing_fields(one, two) == ["num_folds: 5 → 3"]
+
+
+def test_pretraining_fields_replace_the_runs_own() -> None:
+    recipe = resolve(
+        {"pretrain_dataset": "x", "pretrain": {"num_train_epochs": 3}, "num_train_epochs": 9, "weight_decay": 0.1}
+    )
+    own = pretraining_recipe(recipe)
+    assert (own.training.num_train_epochs, own.training.weight_decay) == (3, 0.1)
+    assert not own.model.pretrains
+
+
+def test_the_list_of_fields_has_them_all() -> None:
+    text = list_fields()
+    assert "num_folds (5)" in text and "ema_decay" in text and "motion_amplitude" in text
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_recipes_of_the_repository_are_valid(file: Path) -> None:
+    recipe = load_recipe(file)
+    assert recipe.data.dataset

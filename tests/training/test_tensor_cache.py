@@ -1,0 +1,129 @@
+"""Processed clips on disk: what the processor makes, computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hsta_hf.training.arguments import DataArguments
+from hsta_hf.training.clips import LabelledClips, load_labelled_clips
+from hsta_hf.training.dataset import ClipCollator, ClipDataset
+from hsta_hf.training.samplers import Draw
+from hsta_hf.training.tensor_cache import build_cache, cache_key
+from hsta_hf.video_processing_hsta import HSTAVideoProcessor
+
+
+@pytest.fixture
+def clips(prepared: Path) -> LabelledClips:
+    return load_labelled_clips(prepared, "casme3_7")
+
+
+@pytest.fixture
+def processor() -> HSTAVideoProcessor:
+    return HSTAVideoProcessor(size={"height": 24, "width": 24}, video_input="difference", num_frames=4)
+
+
+def test_the_cache_holds_what_the_processor_makes(
+    clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path
+) -> None:
+    cache = build_cache(clips, processor, DataArguments(cache_dtype="float32"), tmp_path)
+    assert cache.video.shape == (len(clips), 1, 4, 3, 24, 24)
+    row = clips.rows[7]
+    batch = processor(clips.frames(7), onset=row["onset_index"], apex=row["apex_index"], offset=row["offset_index"])
+    assert torch.equal(torch.from_numpy(cache.video[7, 0].copy()), batch["pixel_values"][0])
+    assert torch.equal(torch.from_numpy(cache.special[7, 0].copy()), batch["special_pixel_values"][0])
+
+
+def test_a_finished_cache_is_not_computed_again_and_an_unfinished_one_goes_on(
+    clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = DataArguments()
+    whole = build_cache(clips, processor, arguments, tmp_path)
+    folder = tmp_path / cache_key(clips, processor, arguments)
+    expected = np.array(whole.video)
+    calls: list[int] = []
+    prepare = HSTAVideoProcessor.select_and_prepare
+
+    def counted(self: HSTAVideoProcessor, *args: object, **kwargs: object) -> object:
+        calls.append(1)
+        return prepare(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(HSTAVideoProcessor, "select_and_prepare", counted)
+    build_cache(clips, processor, arguments, tmp_path)
+    assert not calls
+    # As a kill would leave it: three clips not done, one of them half written.
+    (folder / "complete").unlink()
+    done = np.lib.format.open_memmap(folder / "done.npy", mode="r+")
+    video = np.lib.format.open_memmap(folder / "video.npy", mode="r+")
+    done[[1, 5, 9]] = 0
+    video[5, 0, 2:] = 0
+    done.flush()
+    video.flush()
+    again = build_cache(clips, processor, arguments, tmp_path)
+    assert len(calls) == 3
+    assert np.array_equal(again.video, expected)
+
+
+def test_the_key_tells_settings_apart(clips: LabelledClips, processor: HSTAVideoProcessor) -> None:
+    other = HSTAVideoProcessor(size={"height": 24, "width": 24}, video_input="frames", num_frames=4)
+    keys = {
+        cache_key(clips, processor, DataArguments()),
+        cache_key(clips, other, DataArguments()),
+        cache_key(clips, processor, DataArguments(temporal_variants=3)),
+        cache_key(clips, processor, DataArguments(temporal_variants=3, apex_jitter=1)),
+        cache_key(clips, processor, DataArguments(apex="spotted")),
+    }
+    assert len(keys) == 5
+    assert cache_key(clips, processor, DataArguments(num_folds=3)) in keys
+
+
+def test_versions_differ_but_the_first_is_the_evaluations(
+    clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path
+) -> None:
+    arguments = DataArguments(temporal_variants=4, random_frames=True, apex_jitter=1)
+    varied = build_cache(clips, processor, arguments, tmp_path)
+    plain = build_cache(clips, processor, DataArguments(), tmp_path)
+    assert np.array_equal(varied.video[:, 0], plain.video[:, 0])
+    assert np.array_equal(varied.special[:, 0], plain.special[:, 0])
+    changed = [(varied.video[i, k] != varied.video[i, 0]).any() for i in range(len(clips)) for k in (1, 2, 3)]
+    moved = [(varied.special[i, k] != varied.special[i, 0]).any() for i in range(len(clips)) for k in (1, 2, 3)]
+    assert np.mean(changed) > 0.5
+    assert 0.3 < np.mean(moved) < 0.95  # a jitter of -1, 0 or 1 stays at 0 a third of the time
+
+
+def test_training_draws_pick_versions_by_key_and_evaluation_takes_the_first(
+    clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path
+) -> None:
+    arguments = DataArguments(temporal_variants=4, random_frames=True)
+    cache = build_cache(clips, processor, arguments, tmp_path)
+    dataset = ClipDataset(cache, [3, 4], [1, 2], ["pixel_values"])
+    assert np.array_equal(dataset[1]["pixel_values"], cache.video[4, 0])
+    assert dataset[1]["labels"] == 2 and "special_pixel_values" not in dataset[1]
+    seen = set()
+    for epoch in range(12):
+        draw = Draw(0, (7, epoch, 0))
+        one, two = dataset[draw]["pixel_values"], dataset[draw]["pixel_values"]
+        assert np.array_equal(one, two)
+        seen.add(next(k for k in range(4) if np.array_equal(cache.video[3, k], one)))
+    assert len(seen) > 1
+    batch = ClipCollator(None, 3)([dataset[0], dataset[1]])
+    assert batch["pixel_values"].dtype == torch.float32 and batch["labels"].tolist() == [1, 2]
+
+
+def test_a_clip_that_fails_is_named(
+    clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, *args: object, **kwargs: object) -> None:
+        raise ValueError("too dark")
+
+    monkeypatch.setattr(HSTAVideoProcessor, "select_and_prepare", fail)
+    with pytest.raises(ValueError, match=r"clip casme3/spNO\.1/.*: too dark"):
+        build_cache(clips, processor, DataArguments(), tmp_path)
+
+
+def test_a_scheme_that_labels_nothing_is_an_error(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="no label scheme is called 'nine'"):
+        load_labelled_clips(prepared, "nine")
