@@ -248,7 +248,7 @@ def _deform(
     """One action unit, on both sides of the face or on one (`which` "L" or "R")."""
     canvas, points = subject.canvas, subject.geometry.landmarks()
     moved = np.zeros((canvas.side, canvas.side, 2), np.float32)
-    strength = 1.0 if rng is None else float(rng.uniform(0.65, 1.0))
+    strength = 1.0 if rng is None else float(rng.uniform(0.5, 1.0))
     sides = np.ones(2) if rng is None else rng.uniform(0.82, 1.0, 2)
     sides = sides * np.clip(1 + 0.07 * anatomy.standard_normal(2), 0.8, 1.2)
     if which:

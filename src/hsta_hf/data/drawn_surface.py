@@ -13,10 +13,10 @@ from hsta_hf.data.drawn_geometry import FaceGeometry
 def draw_relief(canvas: Canvas, shape: FaceGeometry) -> FloatArray:
     """Height of the face's surface towards the camera, (side, side), in pupil distances."""
     x, y = canvas.axis_x, canvas.axis_y
-    width = np.maximum(shape.half_width(y), 0.45)  # no spike where the outline closes
+    width = np.maximum(shape.half_width(y), 0.15)  # no spike where the outline closes
     across = np.clip(np.abs(x)[None, :] / width[:, None], 0, 0.995)
-    middle, reach = 0.5 * (shape.crown + shape.chin), 0.54 * (shape.chin - shape.crown)
-    along = np.clip(1 - ((y - middle) / reach) ** 2, 0.02, 1) ** 0.35
+    middle, reach = 0.5 * (shape.crown + shape.chin), 0.505 * (shape.chin - shape.crown)
+    along = np.clip(1 - ((y - middle) / reach) ** 2, 0, 1) ** 0.35
     relief = 0.95 * along[:, None] * (1 - across**2.3) ** 0.55
 
     tip, ala = shape.nose_tip, shape.nose_half_width
