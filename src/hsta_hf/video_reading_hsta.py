@@ -42,7 +42,7 @@ class Survey:
     """What one look over a clip found.
 
     Attributes:
-        num_frames: frames in the whole source.
+        num_frames: frames in the source; of a video file, those up to the offset that was asked for.
         small: (n, h, w) float32, every `stride`-th frame from the onset on, for apex spotting; None if not asked.
         stride: 1 unless the clip is longer than `frame_selection.MAX_SPOTTING_FRAMES`.
     """
@@ -109,20 +109,18 @@ class VideoFileReader(ClipReader):
         self._file = file
 
     def survey(self, onset: int, offset: int | None, spot: bool) -> Survey:
-        """Decode all frames once; at most `frame_selection.MAX_SPOTTING_FRAMES` small pictures are kept."""
+        """Decode once, up to `offset`; at most `frame_selection.MAX_SPOTTING_FRAMES` small pictures are kept."""
         kept: list[np.ndarray] = []
         stride, num_frames = 1, 0
         for index, frame in enumerate(self._decode()):
             num_frames += 1
-            inside = index >= onset and (offset is None or index <= offset)
-            if not spot or not inside or (index - onset) % stride:
-                continue
-            if len(kept) == MAX_SPOTTING_FRAMES:
-                kept = kept[::2]
-                stride *= 2
-                if (index - onset) % stride:
-                    continue
-            kept.append(shrink_for_spotting(_to_rgb(frame)))
+            if spot and index >= onset and (index - onset) % stride == 0:
+                if len(kept) == MAX_SPOTTING_FRAMES:
+                    kept, stride = kept[::2], 2 * stride
+                if (index - onset) % stride == 0:
+                    kept.append(shrink_for_spotting(_to_rgb(frame)))
+            if index == offset:
+                break
         return Survey(num_frames, np.stack(kept) if kept else None, stride)
 
     def read(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
