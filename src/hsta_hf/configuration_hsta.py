@@ -196,11 +196,6 @@ class HSTAConfig(PreTrainedConfig):
         return video + special
 
     @property
-    def num_frames(self) -> int:
-        """Frames of the video stream; transformers' video-classification pipeline reads it here."""
-        return self.stream("video").num_frames
-
-    @property
     def crosses_streams(self) -> bool:
         """Whether the HSTA layers hold a CSTA: it is asked for and there are two streams to cross."""
         return self.use_csta and self.use_video_stream and self.use_special_stream

@@ -111,9 +111,10 @@ def spot_apex(frames: np.ndarray, onset: int = 0, offset: int | None = None) -> 
        to the fourth are summed: cells that clearly follow the tent count for more than many that hardly do.
        The candidate with the largest sum is the apex.
 
-    On ict_me (rendered faces, 317 clips of 7 to 17 frames at 30 fps whose annotation is in order) the mean
-    distance to the annotated apex is 0.43 frames; 0.42 over the half of the subjects on which grid and power
-    were not chosen. The middle of the clip is 1.1 off, the frame that differs most from the onset 3.6.
+    On a database of rendered faces (318 clips of 7 to 17 frames at 30 fps whose annotation is in order) the mean
+    distance to the annotated apex is 0.43 frames, 0.44 and 0.42 over either half of the subjects; grid and power
+    were chosen there, and their neighbours stay below 0.5. The middle of the clip is 1.0 off, the frame that
+    differs most from the onset 4.1. `benchmarks/apex_spotting.py` measures it on any prepared dataset.
 
     Args:
         frames: (T, H, W) greyscale or (T, H, W, C) colour; uint8, or float in 0..1 or 0..255.

@@ -334,6 +334,9 @@ class HSTAModel(HSTAPreTrainedModel):
         config ([`HSTAConfig`]): geometry and style.
     """
 
+    # AutoModel on a classifier's folder: its head is left out on purpose, which needs no report.
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\."]  # noqa: RUF012
+
     def __init__(self, config: HSTAConfig) -> None:
         super().__init__(config)
         self.video_embeddings: HSTAEmbeddings | None = None
