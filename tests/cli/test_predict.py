@@ -1,0 +1,76 @@
+"""`hsta predict` on a saved model and a video file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification, HSTAVideoProcessor
+from hsta_hf.cli.main import main
+from hsta_hf.cli.predict import model_folder
+
+STREAM = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32}
+LABELS = {0: "happy", 1: "sad", 2: "surprise"}
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    config = HSTAConfig.from_preset(
+        "tiny",
+        num_hsta_layers=1,
+        video_config=STREAM,
+        special_config=STREAM,
+        id2label=LABELS,
+        label2id={name: i for i, name in LABELS.items()},
+    )
+    model = folder / "folds" / "fold-00-seed-42" / "model"
+    HSTAForMicroExpressionClassification(config).save_pretrained(model)
+    HSTAVideoProcessor(size={"height": 32, "width": 32}).save_pretrained(model)
+    (folder / "recipe.yaml").write_text("preset: tiny\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(12):
+            image = np.full((64, 64, 3), 20 * number, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_it_prints_the_top_classes(run_folder: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run_folder), str(video), "--top_k", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert found["video"] == str(video) and len(found["scores"]) == 2
+    assert found["scores"][0]["score"] >= found["scores"][1]["score"]
+    assert {entry["label"] for entry in found["scores"]} <= set(LABELS.values())
+    assert main(["predict", str(run_folder), str(video)]) == 0
+    assert str(video) in capsys.readouterr().out
+
+
+def test_a_bad_video_is_named_and_the_others_are_still_classified(
+    run_folder: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    assert main(["predict", str(run_folder), str(bad), str(video)]) == 1
+    printed = capsys.readouterr()
+    assert "bad.mp4" in printed.err and str(video) in printed.out
+
+
+def test_a_run_without_a_model_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text("preset: tiny\n")
+    assert main(["predict", str(tmp_path), "clip.mp4"]) == 1
+    assert "run folder without a finished model" in capsys.readouterr().err
+    assert model_folder("somebody/some-model") == "somebody/some-model"
