@@ -99,7 +99,10 @@ class HSTAConfig(PreTrainedConfig):
     """
 
     model_type = "hsta"
-    sub_configs_defaults = {"video_config": VideoMAEConfig, "special_config": VideoMAEConfig}  # noqa: RUF012
+    sub_configs_defaults = {  # noqa: RUF012
+        "video_config": VideoMAEConfig,  # type: ignore[dict-item]  # transformers wraps it in a SubConfigSpec
+        "special_config": VideoMAEConfig,  # type: ignore[dict-item]
+    }
 
     # Dictionaries and None are taken too; __post_init__ turns them into VideoMAEConfigs.
     video_config: dict | VideoMAEConfig | None = None
