@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pandas as pd
@@ -276,3 +277,16 @@ def test_an_interrupted_run_is_replaced_but_a_stranger_is_not(tmp_path: Path) ->
     (partial / "old.jpg").write_bytes(b"")
     out = synthesize(tmp_path / "db", **options)  # type: ignore[arg-type]
     assert (out / ANNOTATION_FILE).is_file() and not (out / "old.jpg").exists()
+
+
+def test_videos_hold_the_clips_from_onset_to_offset(tmp_path: Path) -> None:
+    synthesize(tmp_path / "db", num_subjects=1, clips_per_subject=2, size=64, videos=True)
+    table = pd.read_excel(tmp_path / "db" / ANNOTATION_FILE)
+    for row in table.itertuples():
+        path = tmp_path / "db" / "videos" / f"{row.Subject}_{row.Filename}_{row.Onset}_{row.emotion}.mp4"
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert len(frames) == row.Offset - row.Onset + 1
+        picture = tmp_path / "db" / row.Subject / row.Filename / "color" / f"{row.Apex}.jpg"
+        apex = cv2.imread(str(picture))[..., ::-1].astype(int)
+        assert np.abs(frames[row.Apex - row.Onset] - apex).mean() < 6

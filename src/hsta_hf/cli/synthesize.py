@@ -45,6 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="EMOTION=WEIGHT",
         help=f"weights of the emotions ({', '.join(EMOTIONS)}); equal if not given",
     )
+    parser.add_argument("--videos", action="store_true", help="also write every clip as a video file, in OUT/videos")
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
             distractors=args.distractors,
             head_motion=args.head_motion,
             balance=parse_balance(args.balance),
+            videos=args.videos,
             progress=not args.quiet,
         )
     except (ValueError, FileExistsError) as error:

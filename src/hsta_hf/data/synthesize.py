@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pandas as pd
@@ -156,6 +157,7 @@ def synthesize(
     distractors: float = 0.6,
     head_motion: float = 1.0,
     balance: Mapping[str, float] | None = None,
+    videos: bool = False,
     progress: bool = False,
 ) -> Path:
     """Write a synthetic database to the folder `out` and return `out`.
@@ -171,6 +173,7 @@ def synthesize(
         seed: the same seed and arguments draw the same frames, to the byte.
         amplitude, num_frames, distractors, head_motion: see `drawn_clip.draw_clip`.
         balance: weight of each emotion, equal if None.
+        videos: also write each clip, onset to offset, as `videos/<subject>_<letter>_<onset>_<emotion>.mp4`.
         progress: show a progress bar.
 
     Raises:
@@ -218,6 +221,9 @@ def synthesize(
         first = next_free.get(letter, 1) + int(rng.integers(30, 2500))
         next_free[letter] = first + len(clip.frames)
         _write_frames(partial / subject.name / letter / "color", clip, first)
+        if videos:
+            name = f"{subject.name}_{letter}_{first + clip.onset}_{item.emotion}.mp4"
+            _write_video(partial / "videos" / name, clip)
         rows.append(
             (
                 subject.name,
@@ -265,3 +271,15 @@ def _write_frames(folder: Path, clip: DrawnClip, first: int) -> None:
             raise FileExistsError(f"{path} exists already; two clips of one recording overlap")
         if not cv2.imwrite(str(path), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
             raise OSError(f"could not write {path}; is the disk full?")
+
+
+def _write_video(path: Path, clip: DrawnClip) -> None:
+    """Write the frames from onset to offset as an H.264 video without visible loss."""
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options={"crf": "8"})
+        stream.height, stream.width = clip.frames.shape[1:3]
+        stream.pix_fmt = "yuv444p"
+        for frame in clip.frames[clip.onset : clip.offset + 1]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
