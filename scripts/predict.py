@@ -4,7 +4,7 @@ import sys
 
 sys.path.pop(0)  # this folder: its evaluate.py would hide the package of that name
 
-from hsta_hf.cli.main import main  # noqa: E402
+from hsta_hf.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["predict", *sys.argv[1:]]))

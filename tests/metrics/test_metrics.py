@@ -116,9 +116,7 @@ def test_multilabel_scores_agree_with_scikit_learn() -> None:
         ([-1], [0], 2, "must lie in"),
     ],
 )
-def test_wrong_input_is_named(
-    references: list, predictions: list, num_classes: int | None, message: str
-) -> None:
+def test_wrong_input_is_named(references: list, predictions: list, num_classes: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         count_classes(references, predictions, num_classes)
 

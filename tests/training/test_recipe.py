@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from hsta_hf.data.labels import get_label_scheme
+from hsta_hf.training.model_factory import build_model, build_processor
 from hsta_hf.training.recipe import (
     RecipeError,
     differing_fields,
@@ -113,4 +116,19 @@ def test_the_list_of_fields_has_them_all() -> None:
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_recipes_of_the_repository_are_valid(file: Path) -> None:
     recipe = load_recipe(file)
-    assert recipe.data.dataset
+    processor = build_processor(recipe.model)
+    assert processor.num_frames % 2 == 0
+    if not recipe.model.videomae:  # needs a checkpoint
+        arguments = dataclasses.replace(recipe.model, pretrained=None)
+        model = build_model(arguments, processor, get_label_scheme(recipe.data.label_scheme))
+        assert model.config.video_config.num_frames == processor.num_frames
+
+
+def test_a_recipe_that_comes_with_the_package_is_found_by_name() -> None:
+    by_name, by_path = load_recipe("synthetic_demo"), load_recipe(RECIPES / "synthetic_demo.yaml")
+    assert by_name.as_dict() == by_path.as_dict()
+
+
+def test_an_unknown_recipe_lists_the_names() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe casme9; give the path of a YAML file, or one of .*casme3_paper"):
+        load_recipe("casme9")

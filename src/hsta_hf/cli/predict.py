@@ -41,9 +41,11 @@ def model_folder(path: str) -> str:
 def run(args: argparse.Namespace) -> int:
     """Print the most likely classes of each video; 0 when done, 1 when the model or a video cannot be read."""
     from transformers import pipeline
+    from transformers.utils import logging as hf_logging
 
     import hsta_hf  # noqa: F401 - registers HSTA with the pipeline
 
+    hf_logging.disable_progress_bar()
     try:
         classifier = pipeline("video-classification", model=model_folder(args.model))
     except (OSError, ValueError) as error:
