@@ -1,6 +1,7 @@
 """`hsta train`: run a recipe.
 
-    hsta train scripts/recipes/synthetic_demo.yaml
+    hsta train synthetic_demo                               # a recipe that comes with hsta-hf, by name
+    hsta train my_recipe.yaml --dataset data/casme3         # a recipe of your own
     hsta train scripts/recipes/synthetic_demo.yaml --num_train_epochs 20 --model.num_hsta_layers 2
     accelerate launch scripts/train.py scripts/recipes/synthetic_demo.yaml --output_dir runs/demo
 
@@ -22,7 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--list_fields", action="store_true", help="print all recipe fields and stop")
-    parser.add_argument("recipe", nargs="?", help="YAML file of recipe fields")
+    parser.add_argument(
+        "recipe", nargs="?", help="YAML file of recipe fields, or the name of a recipe that comes with hsta-hf"
+    )
     parser.add_argument(
         "overrides",
         nargs=argparse.REMAINDER,

@@ -259,15 +259,40 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with hsta-hf, by name: `scripts/recipes/` of a checkout, `recipes/` of a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    folders = (package / "recipes", package.parents[1] / "scripts" / "recipes")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """The file of a recipe given by its path, or by the name of one that comes with hsta-hf.
+
+    Raises:
+        RecipeError: neither exists; the message lists the names.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    shipped = shipped_recipes()
+    if str(recipe) in shipped:
+        return shipped[str(recipe)]
+    raise RecipeError(
+        f"There is no recipe {recipe}; give the path of a YAML file, or one of the names {', '.join(shipped)}."
+    )
+
+
 def read_recipe_file(path: str | Path) -> dict[str, Any]:
     """The mapping in a recipe file.
+
+    Args:
+        path: the file, or the name of a recipe that comes with hsta-hf.
 
     Raises:
         RecipeError: the file does not exist, is no YAML, or is not a mapping of fields.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RecipeError(f"There is no recipe {path}; give the path of a YAML file, see scripts/recipes/.")
+    path = find_recipe(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
