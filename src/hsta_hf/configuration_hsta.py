@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, VideoMAEConfig
+from transformers.configuration_utils import SubConfigSpec
 
 # What a nested stream configuration takes where it says nothing: the paper's frame counts, and the released
 # implementation's LayerNorm epsilon.
@@ -100,8 +101,8 @@ class HSTAConfig(PreTrainedConfig):
 
     model_type = "hsta"
     sub_configs_defaults = {  # noqa: RUF012
-        "video_config": VideoMAEConfig,  # type: ignore[dict-item]  # transformers wraps it in a SubConfigSpec
-        "special_config": VideoMAEConfig,  # type: ignore[dict-item]
+        "video_config": SubConfigSpec(config_class=VideoMAEConfig),
+        "special_config": SubConfigSpec(config_class=VideoMAEConfig),
     }
 
     # Dictionaries and None are taken too; __post_init__ turns them into VideoMAEConfigs.
