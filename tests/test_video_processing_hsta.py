@@ -181,6 +181,10 @@ def test_num_frames_and_fields_can_be_overridden_for_one_call() -> None:
     assert hsta(frames, size={"height": 8, "width": 8})["pixel_values"].shape[-2:] == (8, 8)
     assert hsta(frames)["pixel_values"].shape == (1, 6, 3, 32, 32)
     assert isinstance(hsta(frames, return_tensors="np")["pixel_values"], np.ndarray)
+    own_special = processor(special_size=16)
+    assert own_special(frames, special_size=None)["special_pixel_values"].shape[-2:] == (32, 32)
+    half = hsta(frames, image_mean=np.array([0.5, 0.5, 0.5]))["pixel_values"]
+    assert torch.equal(half, hsta(frames, image_mean=[0.5, 0.5, 0.5])["pixel_values"])
     with pytest.raises(TypeError, match="num_frmes"):
         hsta(frames, num_frmes=4)
 
@@ -247,7 +251,9 @@ def test_head_motion_is_taken_out(kind: str) -> None:
         ({"onset": 12}, "12 frames, 0 to 11, but onset 12"),
         ({"apex": 40}, "apex 40"),
         ({"apex": 5, "offset": 12}, "frame 12 is wanted"),
-        ({"onset": 1.5}, "1.5"),
+        ({"onset": 1.5}, "onset holds 1.5"),
+        ({"apex": float("nan")}, "apex holds nan"),
+        ({"apex": "third"}, "apex holds 'third'"),
         ({"apex": [1, 2]}, "apex has 2 entries for 1 clips"),
     ],
 )
@@ -255,7 +261,7 @@ def test_head_motion_is_taken_out(kind: str) -> None:
 def test_wrong_indices_are_named(given: dict[str, int], message: str, as_file: bool, video: Path) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         processor()(str(video) if as_file else moving_frames(), **given)
-    if as_file and "entries" not in message and "1.5" not in message:
+    if as_file and "entries" not in message and "holds" not in message:
         assert "clip.mp4" in str(caught.value)
 
 
@@ -265,7 +271,7 @@ def test_wrong_arrays_are_named() -> None:
         (np.zeros((0, 4, 4, 3)), "holds no frames"),
         (np.zeros((3, 5, 5, 7)), "1, 3 or 4 channels"),
         (moving_frames() * -1.0, "from -"),
-        (np.full((3, 4, 4), np.nan), "nan"),
+        (np.full((3, 4, 5), np.nan), "nan"),
         ([], "holds no frames"),
         ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], "different shapes"),
     ]:
@@ -283,6 +289,8 @@ def test_wrong_fields_are_named() -> None:
         ({"flow_method": "raft"}, "flow_method is 'raft'"),
         ({"special_frames": ["peak"]}, "peak"),
         ({"size": {"shortest_edge": 224}}, "size is"),
+        ({"special_size": [28, 28]}, "special_size is"),
+        ({"flow_size": 28.5}, "flow_size is"),
         ({"flow_scale": 0.0}, "flow_scale is 0.0"),
         ({"do_center_crop": True}, "do_center_crop"),
     ]:

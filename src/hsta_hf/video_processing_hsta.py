@@ -4,7 +4,7 @@ The file is copied into saved model folders, so it imports nothing of this packa
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,14 +128,17 @@ class HSTAVideoProcessor(BaseVideoProcessor):
             videos: one clip or a list of clips. A clip is the path of a video file or of a folder of frames, an
                 http(s) URL, the bytes of a video file, an array or tensor (T, H, W), (T, H, W, C) or (T, C, H, W)
                 with 1, 3 or 4 channels (alpha is dropped), or a list of frames (arrays, tensors, PIL images, paths
-                of picture files). A five-dimensional array is a batch.
+                of picture files). A five-dimensional array is a batch. In a list, arrays of three dimensions with
+                1, 3 or 4 channels first or last are frames of one clip; give greyscale clips of 1, 3 or 4 frames as
+                (T, H, W, 1).
             onset, apex, offset: indices, from 0, of frames in the clip; for several clips, lists with one entry (or
                 None) each. Missing: the first frame, `frame_selection.spot_apex`, the last frame.
             num_frames: frames of the video stream, in place of the processor's own.
             return_tensors: "pt", "np", or None for lists of tensors, one a clip.
             return_frame_indices: also return `frame_indices`: per clip a dict of onset, apex, offset (int) and
                 video (list of int).
-            overrides: any field of the processor, for this call only; `device` to put the result on.
+            overrides: any field of the processor, for this call only; `device` to put the result on. None leaves a
+                field as it is, but for `special_size` and `flow_size`, where None is a value.
 
         Returns:
             BatchFeature with `pixel_values` (B, num_frames, 3, H, W) and `special_pixel_values`
@@ -204,7 +207,9 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         unknown = sorted(set(overrides) - set(known))
         if unknown:
             raise TypeError(f"HSTAVideoProcessor has no field {unknown}; its fields are {sorted(known)}")
-        changed = {k: v for k, v in overrides.items() if v is not None and v != getattr(self, k, None)}
+        values = {k: v.tolist() if isinstance(v, (np.ndarray, torch.Tensor)) else v for k, v in overrides.items()}
+        given = {k: v for k, v in values.items() if v is not None or k in ("special_size", "flow_size")}
+        changed = {k: v for k, v in given.items() if v != getattr(self, k, None)}
         if not changed:
             return self
         fields = {k: v for k, v in self.to_dict().items() if k in known}
@@ -367,8 +372,10 @@ def _per_clip(values: Any, num_clips: int, name: str) -> list[int | None]:
         values = [values]
     if len(values) != num_clips:
         raise ValueError(f"{name} has {len(values)} entries for {num_clips} clips; give one (or None) for each")
+    values = [value.item() if isinstance(value, (torch.Tensor, np.generic)) else value for value in values]
     for value in values:
-        if value is not None and (isinstance(value, bool) or int(value) != value):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if value is not None and (isinstance(value, bool) or not whole):
             raise ValueError(f"{name} holds {value!r}; frame indices are whole numbers")
     return [None if value is None else int(value) for value in values]
 
@@ -399,8 +406,11 @@ def _as_size(size: Any, field: str) -> dict[str, int] | None:
     """{"height", "width"} out of a number, a dict or None."""
     if size is None:
         return None
-    size = {"height": size, "width": size} if isinstance(size, int) else {k: v for k, v in dict(size).items() if v}
-    if set(size) != {"height", "width"} or min(size.values()) < 1:
+    if isinstance(size, int):
+        size = {"height": size, "width": size}
+    elif isinstance(size, (Mapping, SizeDict)):
+        size = {k: v for k, v in dict(size).items() if v}
+    if not isinstance(size, dict) or set(size) != {"height", "width"} or min(size.values()) < 1:
         raise ValueError(f'{field} is {size}; it must be {{"height": …, "width": …}} in pixels')
     return size
 

@@ -9,14 +9,14 @@ The file is copied into saved model folders, so it imports nothing of this packa
 
 from __future__ import annotations
 
+import http.client
 import io
 import os
 import re
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +29,7 @@ from .frame_selection import MAX_SPOTTING_FRAMES, shrink_for_spotting, spotting_
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 URL_TIMEOUT_SECONDS = 30.0
+_ROUNDING = 1e-3  # floats in 0..1 may pass its ends by as much
 # FFmpeg reads these as if they were films; they are text and single pictures.
 _NOT_VIDEO = re.compile(r"^(tty|image2|image2pipe|\w+_pipe)$")
 
@@ -74,17 +75,24 @@ class ClipReader:
             return Survey(self._num_frames, None, 1)
         end = self._num_frames if offset is None else min(offset + 1, self._num_frames)
         stride = spotting_stride(max(end - onset, 1))
-        small = [shrink_for_spotting(self._get(index)) for index in range(onset, end, stride)]
+        small, sizes = [], set()
+        for index in range(onset, end, stride):
+            frame = self._get(index)
+            sizes.add(frame.shape[:2])
+            small.append(shrink_for_spotting(frame))
+        self._check_sizes(sizes)
         return Survey(self._num_frames, np.stack(small) if small else None, stride)
 
     def read(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
         """The frames at `indices`, by index.
 
         Raises:
-            VideoReadError: if an index lies past the last frame.
+            VideoReadError: if an index lies past the last frame, or the frames differ in size.
         """
         self._check_last(indices, self._num_frames)
-        return {index: self._get(index) for index in sorted(set(indices))}
+        frames = {index: self._get(index) for index in sorted(set(indices))}
+        self._check_sizes(frame.shape[:2] for frame in frames.values())
+        return frames
 
     def close(self) -> None:
         """Release files held open."""
@@ -93,6 +101,13 @@ class ClipReader:
         if max(indices) >= num_frames:
             raise VideoReadError(
                 f"{self.name}: frame {max(indices)} is wanted, but there are only {num_frames} frames"
+            )
+
+    def _check_sizes(self, sizes: Iterable[tuple[int, ...]]) -> None:
+        different = sorted({f"{width}x{height}" for height, width in sizes})
+        if len(different) > 1:
+            raise VideoReadError(
+                f"{self.name} has frames of different sizes ({', '.join(different)}); bring them to one"
             )
 
 
@@ -111,6 +126,7 @@ class VideoFileReader(ClipReader):
     def survey(self, onset: int, offset: int | None, spot: bool) -> Survey:
         """Decode once, up to `offset`; at most `frame_selection.MAX_SPOTTING_FRAMES` small pictures are kept."""
         kept: list[np.ndarray] = []
+        sizes: set[tuple[int, ...]] = set()
         stride, num_frames = 1, 0
         for index, frame in enumerate(self._decode()):
             num_frames += 1
@@ -118,9 +134,12 @@ class VideoFileReader(ClipReader):
                 if len(kept) == MAX_SPOTTING_FRAMES:
                     kept, stride = kept[::2], 2 * stride
                 if (index - onset) % stride == 0:
-                    kept.append(shrink_for_spotting(_to_rgb(frame)))
+                    picture = _to_rgb(frame)
+                    sizes.add(picture.shape[:2])
+                    kept.append(shrink_for_spotting(picture))
             if index == offset:
                 break
+        self._check_sizes(sizes)
         return Survey(num_frames, np.stack(kept) if kept else None, stride)
 
     def read(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
@@ -134,9 +153,7 @@ class VideoFileReader(ClipReader):
             if index == last:
                 break
         self._check_last(indices, num_frames)
-        size = frames[min(frames)].shape[:2]
-        if any(frame.shape[:2] != size for frame in frames.values()):
-            raise VideoReadError(f"{self.name} changes its frame size midway; re-encode it at one size")
+        self._check_sizes(frame.shape[:2] for frame in frames.values())
         return frames
 
     def close(self) -> None:
@@ -242,7 +259,7 @@ def open_clip(source: Any, name: str, input_data_format: str | None = None) -> C
     """
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
-        if re.match(r"https?://", text):
+        if re.match(r"https?://", text, re.IGNORECASE):
             return VideoFileReader(text, _download(text))
         return _open_path(Path(text))
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -259,7 +276,13 @@ def open_clip(source: Any, name: str, input_data_format: str | None = None) -> C
         if len(shapes) > 1:
             raise VideoReadError(f"{name} has frames of different shapes: {sorted(shapes)}")
         return _open_array(name, np.stack(frames), input_data_format)
-    return _open_array(name, _as_array(source, name), input_data_format)
+    array = _as_array(source, name)
+    if _is_picture(source) or (array.ndim == 3 and array.shape[-1] in (1, 3, 4)):
+        # As (T, H, W) this would be a film of the picture's rows, 1, 3 or 4 pixels wide.
+        raise VideoReadError(
+            f"{name} is one picture, of shape {array.shape}; give its frames as a list or (T, H, W, C)"
+        )
+    return _open_array(name, array, input_data_format)
 
 
 def is_picture_path(item: Any) -> bool:
@@ -290,9 +313,12 @@ def _open_pictures(name: str, paths: list[Path]) -> ClipReader:
 
         try:
             with Image.open(paths[index]) as picture:
-                return np.asarray(picture.convert("RGB"))
+                frame = _picture_array(picture)
         except (UnidentifiedImageError, OSError) as error:
             raise VideoReadError(f"{name}: frame {paths[index]} cannot be read ({error})") from error
+        # One file says nothing about the others' range, so 16 bits are taken at their word.
+        frame = _range_converter(f"{name}: frame {paths[index]}", frame, trust_16_bits=True)(frame)
+        return np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame
 
     return ClipReader(name, len(paths), get)
 
@@ -328,21 +354,31 @@ def _channels_last(name: str, shape: tuple[int, ...], input_data_format: str | N
     return last
 
 
-def _range_converter(name: str, array: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """How frames of `array` become uint8: floats in 0..1 or 0..255, 16-bit, booleans."""
+def _range_converter(name: str, array: np.ndarray, trust_16_bits: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    """How frames of `array` become uint8: floats in 0..1 or 0..255, 16-bit, booleans.
+
+    16-bit numbers that nowhere pass 255 are 8-bit ones in a wider type, unless `trust_16_bits`.
+    """
     if array.dtype == np.uint8:
         return lambda frame: frame
     if array.dtype == np.bool_:
         return lambda frame: frame.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return lambda frame: np.rint(frame / 257.0).astype(np.uint8)
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        scale = 257.0 if trust_16_bits or array.max() > 255 else 1.0
+        return lambda frame: np.rint(frame / scale).astype(np.uint8)
     if array.dtype.kind not in "fiu":
         raise VideoReadError(f"{name} holds {array.dtype} values; frames are numbers")
     low, high = float(array.min()), float(array.max())
+    is_float = array.dtype.kind == "f"
+    if is_float and low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        return lambda frame: np.rint(frame.astype(np.float32) * 255.0).astype(np.uint8)
     if not (low >= 0 and high <= 255):  # NaN fails too
         raise VideoReadError(f"{name} holds values from {low:g} to {high:g}; frames lie in 0..255, or 0..1 for floats")
-    scale = 255.0 if array.dtype.kind == "f" and high <= 1.0 else 1.0
-    return lambda frame: np.rint(frame.astype(np.float32) * scale).astype(np.uint8)
+    if is_float and high < 2:
+        raise VideoReadError(
+            f"{name} holds values up to {high:g}: too much for 0..1, too little for 0..255; clip them to 0..1"
+        )
+    return lambda frame: np.rint(frame).astype(np.uint8)
 
 
 def _as_array(item: Any, name: str) -> np.ndarray:
@@ -351,11 +387,25 @@ def _as_array(item: Any, name: str) -> np.ndarray:
         return item.float().numpy() if item.dtype in (torch.bfloat16, torch.float16) else item.numpy()
     if isinstance(item, np.ndarray):
         return item
-    if hasattr(item, "convert") and hasattr(item, "getbands"):  # a PIL image
-        return np.asarray(item.convert("RGB"))
+    if _is_picture(item):
+        return _picture_array(item)
     raise TypeError(
         f"{name} is a {type(item).__name__}; a path, URL, bytes, array, tensor or list of frames is needed"
     )
+
+
+def _is_picture(item: Any) -> bool:
+    """Whether `item` is a PIL image; asked without importing PIL."""
+    return hasattr(item, "convert") and hasattr(item, "getbands")
+
+
+def _picture_array(picture: Any) -> np.ndarray:
+    """A PIL image as (H, W, 3) uint8; one of more than 8 bits, which PIL would clip, as (H, W) of its own numbers."""
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;"):
+        return np.asarray(picture.convert("RGB"))
+    array = np.asarray(picture)
+    is_16_bit = array.dtype.kind == "i" and array.min() >= 0 and array.max() < 1 << 16
+    return array.astype(np.uint16) if is_16_bit else array  # some versions of PIL open 16-bit files as 32-bit
 
 
 def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
@@ -384,11 +434,14 @@ def _natural_order(path: Path) -> list[tuple[int, int, str]]:
 def _download(url: str) -> BinaryIO:
     """The file behind `url` in an unnamed temporary file, piece by piece."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
-    request = urllib.request.Request(url, headers={"User-Agent": "hsta-hf"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "hsta-hf"})
         with urllib.request.urlopen(request, timeout=URL_TIMEOUT_SECONDS) as response:
             shutil.copyfileobj(response, file, length=1 << 20)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            declared = int(response.headers.get("Content-Length") or 0)
+            if file.tell() < declared:
+                raise ConnectionError(f"it broke off after {file.tell()} of {declared} bytes")
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not the form of a URL
         file.close()
         raise VideoReadError(f"{url} cannot be downloaded: {error}") from error
     if file.tell() == 0:
