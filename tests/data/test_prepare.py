@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -278,6 +279,56 @@ def test_a_folder_of_somebody_else_is_left_alone_even_with_overwrite(sound_root:
     with pytest.raises(FileExistsError, match="is no prepared dataset; it is left alone"):
         prepare(sound_root, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out" / "thesis.tex").read_text() == "mine"
+
+
+def test_a_folder_that_only_looks_like_unfinished_work_is_left_alone(sound_root: Path, tmp_path: Path):
+    mine = tmp_path / "out.partial" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"out\.partial is in the way.*notes\.txt"):
+        prepare(sound_root, tmp_path / "out")
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_for_one_output_do_not_mix(sound_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A second run that saves while the first one saves must not end up in the first one's dataset."""
+    save = prepare_module._save
+    folders = []
+
+    def save_twice(folder: Path, *arguments: Any) -> None:
+        folders.append(folder)
+        if len(folders) == 1:
+            monkeypatch.setattr(prepare_module, "_save", save)
+            with pytest.raises(PrepareError, match="another hsta prepare is at work"):
+                prepare(sound_root, tmp_path / "out")
+        save(folder, *arguments)
+
+    monkeypatch.setattr(prepare_module, "_save", save_twice)
+    prepare(sound_root, tmp_path / "out")
+    assert len(load_prepared(tmp_path / "out")) == 4
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_frames_of_a_long_clip_are_shrunk_as_they_are_read(sound_root: Path, monkeypatch: pytest.MonkeyPatch):
+    """A recording of thousands of large frames must not lie in memory at its full size."""
+    from hsta_hf.data import decode
+    from hsta_hf.data.databases import get_database
+
+    clip = get_database("casme3").load(sound_root).clips[0]
+    alive: list[weakref.ref] = []
+
+    def read(path: Path) -> np.ndarray:
+        assert sum(ref() is not None for ref in alive) <= 1, "full-size frames are kept"
+        picture = np.zeros((240, 320, 3), np.uint8)
+        alive.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(decode, "read_frame", read)
+    decoded = decode.decode_clip(clip, size=16)
+    assert not isinstance(decoded, tuple)
+    assert decoded.frames.shape == (clip.num_frames, 16, 16, 3)
+    assert len(alive) == clip.num_frames
 
 
 def test_an_empty_folder_may_be_the_output(sound_root: Path, tmp_path: Path):

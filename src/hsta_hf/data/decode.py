@@ -85,19 +85,24 @@ def decode_clip(clip: MicroExpressionClip, size: int | None = None) -> DecodedCl
         The clip and its pictures, or just the problems if the clip is unusable.
     """
     pictures: dict[int, np.ndarray] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
     reasons: list[str] = []
     for position, path in enumerate(clip.frame_paths):
         try:
-            pictures[position] = read_frame(path)
+            picture = read_frame(path)
         except ValueError as error:
             reasons.append(str(error))
+            continue
+        shapes[position] = picture.shape
+        # At once, since some clips hold thousands of large frames.
+        pictures[position] = picture if size is None else _resized(picture, size)
     problems = [_problem(clip, f"{reason}; the frame is left out", ERROR) for reason in reasons]
     if pictures:
-        usual = Counter(picture.shape for picture in pictures.values()).most_common(1)[0][0]
-        odd = [position for position, picture in pictures.items() if picture.shape != usual]
+        usual = Counter(shapes.values()).most_common(1)[0][0]
+        odd = [position for position, shape in shapes.items() if shape != usual]
         if odd:
             numbers = describe_numbers([clip.frame_numbers[position] for position in odd])
-            sizes = sorted({f"{pictures[p].shape[1]}x{pictures[p].shape[0]}" for p in odd})
+            sizes = sorted({f"{shapes[p][1]}x{shapes[p][0]}" for p in odd})
             message = (
                 f"{numbers} of size {', '.join(sizes)} in a clip of {usual[1]}x{usual[0]}; left out, since they "
                 f"show another section of the picture"
@@ -115,14 +120,16 @@ def decode_clip(clip: MicroExpressionClip, size: int | None = None) -> DecodedCl
     if clip.apex is not None and kept.apex is None:
         problems.append(_problem(clip, f"the apex {clip.apex} is unusable and spotted instead", ERROR))
 
-    height, width = pictures[0].shape[:2] if size is None else (size, size)
-    frames = np.empty((len(pictures), height, width, 3), np.uint8)
+    frames = np.empty((len(pictures), *pictures[0].shape), np.uint8)
     for place, position in enumerate(sorted(pictures)):
-        picture = pictures.pop(position)
-        if picture.shape[:2] != (height, width):
-            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        frames[place] = picture
+        frames[place] = pictures.pop(position)
     return DecodedClip(kept, frames, tuple(problems))
+
+
+def _resized(picture: np.ndarray, size: int) -> np.ndarray:
+    if picture.shape[:2] == (size, size):
+        return picture
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _keep(clip: MicroExpressionClip, positions: list[int] | range) -> MicroExpressionClip | None:

@@ -13,12 +13,14 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
+from huggingface_hub.utils import WeakFileLock
 from tqdm.auto import tqdm
 
 from hsta_hf.data.clip import APEX_SPOTTED, MicroExpressionClip
@@ -30,6 +32,9 @@ from hsta_hf.data.prepared import FEATURES, FORMAT_VERSION, MANIFEST, prepared_i
 
 _PROBLEMS_KEY = b"hsta_problems"
 _DIGEST_KEY = b"hsta_digest"
+_LOCK = "lock"
+# What a run may leave in OUT.partial.
+_PARTIAL_ENTRIES = frozenset({"clips", "dataset", "replaced", _LOCK})
 
 
 class PrepareError(ValueError):
@@ -108,9 +113,10 @@ def prepare(
 
     Raises:
         DatabaseError: if there is no such database, or its annotation cannot be read.
-        FileExistsError: if `out` exists and `overwrite` is off, or `out` is no prepared dataset.
-        PrepareError: if no clip is usable, an option makes no sense, or (`StrictError`)
-            `strict` is on and something is wrong.
+        FileExistsError: if `out` exists and `overwrite` is off, `out` is no prepared dataset, or OUT.partial holds
+            what no run of this put there.
+        PrepareError: if no clip is usable, an option makes no sense, another run makes the same `out`, or
+            (`StrictError`) `strict` is on and something is wrong.
     """
     root, out = Path(root), Path(out)
     if size is not None and size < 1:
@@ -130,33 +136,35 @@ def prepare(
         )
 
     partial = out.with_name(out.name + ".partial")
+    _check_partial(partial)
     (partial / "clips").mkdir(parents=True, exist_ok=True)
-    job = _Job(partial / "clips", size, max_frames, spot_missing_apex)
-    keys = [job.key(clip) for clip in load.clips]
-    done = {key for key in keys if job.is_done(key)}
-    for _ in _progress(job.run_all(load.clips, keys, done, workers or os.cpu_count() or 1), len(keys), progress):
-        pass
+    with _alone(partial):
+        job = _Job(partial / "clips", size, max_frames, spot_missing_apex)
+        keys = [job.key(clip) for clip in load.clips]
+        done = {key for key in keys if job.is_done(key)}
+        for _ in _progress(job.run_all(load.clips, keys, done, workers or os.cpu_count() or 1), len(keys), progress):
+            pass
 
-    clips, file_problems, kept_keys, digests = [], [], [], []
-    for clip, key in zip(load.clips, keys, strict=True):
-        row, problems, digest = job.read(key)
-        file_problems.extend(problems)
-        if row is not None:
-            clips.append(_clip_as_written(clip, row))
-            kept_keys.append(key)
-            digests.append(digest)
-    all_problems = (*load.problems, *file_problems)
-    if strict and all_problems:
-        raise _strict_error(all_problems)
-    if not clips:
-        raise PrepareError(f"{root}: no clip's frames can be read.\n{_listing(all_problems)}")
+        clips, file_problems, kept_keys, digests = [], [], [], []
+        for clip, key in zip(load.clips, keys, strict=True):
+            row, problems, digest = job.read(key)
+            file_problems.extend(problems)
+            if row is not None:
+                clips.append(_clip_as_written(clip, row))
+                kept_keys.append(key)
+                digests.append(digest)
+        all_problems = (*load.problems, *file_problems)
+        if strict and all_problems:
+            raise _strict_error(all_problems)
+        if not clips:
+            raise PrepareError(f"{root}: no clip's frames can be read.\n{_listing(all_problems)}")
 
-    fingerprint = hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
-    report = PrepareReport(out, load, tuple(clips), all_problems, load.corrections, len(done), fingerprint)
-    finished = partial / "dataset"
-    shutil.rmtree(finished, ignore_errors=True)
-    _save(finished, report, [job.file(key) for key in kept_keys], size, max_frames, progress)
-    _move_into_place(finished, out, overwrite)
+        fingerprint = hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+        report = PrepareReport(out, load, tuple(clips), all_problems, load.corrections, len(done), fingerprint)
+        finished = partial / "dataset"
+        shutil.rmtree(finished, ignore_errors=True)
+        _save(finished, report, [job.file(key) for key in kept_keys], size, max_frames, progress)
+        _move_into_place(finished, out, overwrite)
     shutil.rmtree(partial)
     return report
 
@@ -175,6 +183,29 @@ def _check_out(out: Path, overwrite: bool) -> None:
             f"{out} is already a prepared dataset ({prepared_info(out).num_clips} clips). "
             f"Use it, give another folder, or replace it with --overwrite (overwrite=True)"
         )
+
+
+def _check_partial(partial: Path) -> None:
+    """Refuse a folder that earlier runs of `prepare` did not leave: it is removed when OUT is done."""
+    strangers = {entry.name for entry in partial.iterdir()} - _PARTIAL_ENTRIES if partial.is_dir() else set()
+    if strangers:
+        raise FileExistsError(
+            f"{partial} is in the way: hsta prepare works there, but did not put {', '.join(sorted(strangers))} "
+            f"into it. Rename or remove that folder, or give another OUT"
+        )
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Keeps a second run for the same OUT away; a killed run holds nothing."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(WeakFileLock(partial / _LOCK, timeout=0.1))
+        except TimeoutError as error:
+            raise PrepareError(
+                f"another hsta prepare is at work in {partial}; wait until it is done, or give another OUT"
+            ) from error
+        yield
 
 
 def _move_into_place(finished: Path, out: Path, overwrite: bool) -> None:
