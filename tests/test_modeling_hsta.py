@@ -223,6 +223,11 @@ def test_wrong_inputs_are_named(pixels: dict[str, torch.Tensor]) -> None:
         model(pixels["pixel_values"][0], pixels["special_pixel_values"])
     with pytest.raises(ValueError, match="The input has 4 frames"):
         model(pixels["pixel_values"][:, :4], pixels["special_pixel_values"])
+    seven = torch.cat([pixels["pixel_values"], pixels["pixel_values"][:, :1]], dim=1)
+    with pytest.raises(ValueError, match=r"The input has 7 frames; .*num_frames=6"):
+        model(seven, pixels["special_pixel_values"])
+    with pytest.raises(ValueError, match=r"The input has 1 frames; .*num_frames=2"):
+        model(pixels["pixel_values"], pixels["special_pixel_values"][:, :1])
     with pytest.raises(ValueError, match="problem_type is 'regression'"):
         small_model(problem_type="regression")(**pixels, labels=torch.tensor([0, 1, 2]))
 

@@ -142,6 +142,8 @@ class HSTAConfig(PreTrainedConfig):
         for field in ("num_video_layers", "num_special_layers"):
             if getattr(self, field) < 0:
                 raise ValueError(f"HSTAConfig.{field} is {getattr(self, field)}; it must be 0 or more.")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"HSTAConfig.drop_path_rate is {self.drop_path_rate}; it must be 0 or more and below 1.")
         if self.first_patch_position not in (0, 1):
             raise ValueError(
                 f"HSTAConfig.first_patch_position is {self.first_patch_position}; it is 0 (VideoMAE) or 1 (released)."
@@ -151,7 +153,7 @@ class HSTAConfig(PreTrainedConfig):
             if stream.num_frames % stream.tubelet_size:
                 raise ValueError(
                     f"HSTAConfig.{name}: num_frames={stream.num_frames} is not a multiple of "
-                    f"tubelet_size={stream.tubelet_size}."
+                    f"tubelet_size={stream.tubelet_size}; tubelet_size=1 takes any number of frames."
                 )
             if stream.hidden_size % stream.num_attention_heads:
                 raise ValueError(

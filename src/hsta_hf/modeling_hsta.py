@@ -218,6 +218,7 @@ class HSTAEmbeddings(nn.Module):
     def __init__(self, config: VideoMAEConfig, first_patch_position: int) -> None:
         super().__init__()
         self.first_patch_position = first_patch_position
+        self.num_frames = config.num_frames
         self.patch_embeddings = VideoMAEPatchEmbeddings(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -234,13 +235,12 @@ class HSTAEmbeddings(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(batch, frames, channels, height, width)` to `(batch, 1 + patches, hidden_size)`."""
-        expected = self.patch_embeddings.num_patches + 1
-        patches = self.patch_embeddings(pixel_values)
-        if patches.shape[1] + 1 != expected:
+        if pixel_values.shape[1] != self.num_frames:  # the convolution would drop what does not fill a tubelet
             raise ValueError(
-                f"The input has {pixel_values.shape[1]} frames, which make {patches.shape[1]} patches; this stream's "
-                f"configuration makes {expected - 1}. Sample as many frames as its num_frames says."
+                f"The input has {pixel_values.shape[1]} frames; this stream's configuration has "
+                f"num_frames={self.num_frames}. Sample as many frames as it says."
             )
+        patches = self.patch_embeddings(pixel_values)
         tokens = torch.cat((self.cls_token.expand(patches.shape[0], -1, -1), patches), dim=1)
         return self.dropout(tokens + self.position_embeddings.to(tokens.dtype))
 
