@@ -27,6 +27,7 @@ CODE_FILES = {
     "video_reading_hsta.py",
     "frame_selection.py",
     "optical_flow_hsta.py",
+    "videomae_start_hsta.py",
 }
 
 # The package is hidden by a finder that stands first, wherever and however it is installed.

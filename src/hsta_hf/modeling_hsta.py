@@ -27,6 +27,7 @@ from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hsta import HSTAConfig
+from .videomae_start_hsta import VideoMAEReport, load_videomae, stream_geometry
 
 logger = logging.get_logger(__name__)
 
@@ -433,48 +434,6 @@ def _final_cls(stream: torch.Tensor | None, layernorm: nn.LayerNorm | None) -> t
     return None if stream is None or layernorm is None else layernorm(stream[:, 0])
 
 
-# What a stream takes over from a VideoMAE checkpoint's configuration.
-_VIDEOMAE_GEOMETRY = (
-    "hidden_size",
-    "num_attention_heads",
-    "intermediate_size",
-    "image_size",
-    "patch_size",
-    "tubelet_size",
-    "num_channels",
-    "hidden_act",
-    "layer_norm_eps",
-    "qv_bias",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "initializer_range",
-)
-
-
-@dataclass
-class VideoMAEReport:
-    """What `from_videomae` did: lines `source -> stream` that were loaded, checkpoint tensors that were skipped and
-    why, and the model's parameters that were initialised afresh."""
-
-    loaded: list[str]
-    skipped: list[str]
-    initialised: list[str]
-
-    def __post_init__(self) -> None:
-        self.loaded_parameters: list[nn.Parameter] = []
-
-    def __str__(self) -> str:
-        parts = [
-            f"loaded {len(self.loaded)}",
-            f"skipped {len(self.skipped)}",
-            f"initialised {len(self.initialised)}",
-        ]
-        lines = [f"HSTA from VideoMAE: {', '.join(parts)} tensors"]
-        for title in ("loaded", "skipped", "initialised"):
-            lines += [f"  {title}: {line}" for line in getattr(self, title)]
-        return "\n".join(lines)
-
-
 class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
     """HSTA with a linear head over [special [CLS] ‖ video [CLS]], for emotions or action units.
 
@@ -574,54 +533,12 @@ class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
             raise ValueError("Only block_style='released' can start from VideoMAE: the paper's USTA has no MLP.")
         # dtype: a half-precision checkpoint starts a float32 model; cast afterwards if you want it smaller.
         source = VideoMAEModel.from_pretrained(path_or_repo, use_safetensors=True, dtype=torch.float32)
-        geometry = {key: getattr(source.config, key) for key in _VIDEOMAE_GEOMETRY}
         for name in ("video_config", "special_config"):
-            config[name] = {**geometry, **(config.get(name) or {})}
+            config[name] = stream_geometry(source, config.get(name))
         model = cls(HSTAConfig(**config))
-        report = model._load_videomae(source)
-        model.videomae_report = report
-        logger.info("%s", report)
+        model.videomae_report = load_videomae(source, model)
+        logger.info("%s", model.videomae_report)
         return model
 
-    def _load_videomae(self, source: VideoMAEModel) -> VideoMAEReport:
-        report = VideoMAEReport(loaded=[], skipped=[], initialised=[])
-        used: set[str] = set()
-        config = self.config
-        for stream, depth, embeddings in (
-            ("video", config.num_video_layers, self.hsta.video_embeddings),
-            ("special", config.num_special_layers, self.hsta.special_embeddings),
-        ):
-            if embeddings is None:
-                continue
-            pairs = [("embeddings.patch_embeddings", embeddings.patch_embeddings)]
-            for m, layer in enumerate(self.hsta.layers):
-                pairs += [(f"encoder.layer.{m * depth + i}", usta) for i, usta in enumerate(getattr(layer, stream))]
-            for prefix, target in pairs:
-                _copy_module(source, prefix, target, f"{stream} stream", report, used)
-        filled = {id(parameter) for parameter in report.loaded_parameters}
-        report.initialised = [name for name, p in self.named_parameters() if id(p) not in filled]
-        report.skipped += [f"{name} (no place for it)" for name in source.state_dict() if name not in used]
-        return report
 
-
-def _copy_module(
-    source: nn.Module, prefix: str, target: nn.Module, stream: str, report: VideoMAEReport, used: set[str]
-) -> None:
-    """Copy the parameters under `prefix` of `source` into `target`, tensor by tensor, and write down what happened."""
-    weights = source.state_dict()
-    for name, parameter in target.named_parameters():
-        key = f"{prefix}.{name}"
-        if key not in weights:
-            continue
-        used.add(key)
-        if weights[key].shape != parameter.shape:
-            shapes = f"{tuple(weights[key].shape)} against {tuple(parameter.shape)}"
-            report.skipped.append(f"{key} ({stream} has another shape: {shapes})")
-            continue
-        with torch.no_grad():
-            parameter.copy_(weights[key])
-        report.loaded.append(f"{key} -> {stream}")
-        report.loaded_parameters.append(parameter)
-
-
-__all__ = ["HSTAForMicroExpressionClassification", "HSTAModel", "HSTAPreTrainedModel", "VideoMAEReport"]
+__all__ = ["HSTAForMicroExpressionClassification", "HSTAModel", "HSTAPreTrainedModel"]
