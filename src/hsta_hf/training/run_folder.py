@@ -15,6 +15,21 @@ from hsta_hf.training.recipe import Recipe, differing_fields
 
 RECIPE_FILE = "recipe.yaml"
 RUN_FILE = "run.json"
+# All that a run writes into its folder, its mark of being one last: what overwrite_run deletes, and nothing else.
+RUN_CONTENT = (
+    "cache",
+    "folds",
+    "final",
+    "pretraining",
+    "split.json",
+    "predictions.parquet",
+    "metrics.json",
+    "confusion_matrix.png",
+    "learning_curves.png",
+    "report.md",
+    RUN_FILE,
+    RECIPE_FILE,
+)
 
 
 class RunFolderError(ValueError):
@@ -52,7 +67,7 @@ class RunFolder:
         Args:
             recipe: what is asked for; saved as `recipe.yaml`.
             facts: what else has to be the same when the run continues, such as the fingerprint of the clips.
-            overwrite: delete a run of another recipe.
+            overwrite: delete a run of another recipe; files that no run writes stay.
 
         Returns:
             Whether a run is continued.
@@ -62,7 +77,7 @@ class RunFolder:
                 message names the fields that differ.
         """
         saved_recipe = self.path / RECIPE_FILE
-        if saved_recipe.is_file():
+        if saved_recipe.is_file() and (self.path / RUN_FILE).is_file():
             different = self._differences(recipe, facts)
             if not different:
                 return True
@@ -74,17 +89,32 @@ class RunFolder:
                     "to delete it, add --overwrite_run."
                 )
             print(f"Deleting the run in {self.path}, as overwrite_run says.")
-            shutil.rmtree(self.path)
-        elif self.path.exists() and any(self.path.iterdir()):
+            self._delete()
+        elif self._is_occupied():
             raise RunFolderError(
-                f"{self.path} is not empty and holds no {RECIPE_FILE}, so it is no run folder; "
-                "give another --output_dir."
+                f"{self.path} is not empty and does not hold both {RECIPE_FILE} and {RUN_FILE}, so it is no run "
+                "folder; give another --output_dir."
             )
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / RUN_FILE, facts)
         text = yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
         write_atomically(saved_recipe, f"# The resolved recipe; repeat it with: hsta train recipe.yaml\n{text}")
         return False
+
+    def _is_occupied(self) -> bool:
+        """Whether the folder holds anything but what a run leaves that was killed while it was started."""
+        if not self.path.exists():
+            return False
+        unfinished = (RUN_FILE, f".{RUN_FILE}.", f".{RECIPE_FILE}.")
+        return any(not entry.name.startswith(unfinished) for entry in self.path.iterdir())
+
+    def _delete(self) -> None:
+        for name in RUN_CONTENT:
+            entry = self.path / name
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
 
     def _differences(self, recipe: Recipe, facts: dict[str, Any]) -> list[str]:
         saved = yaml.safe_load((self.path / RECIPE_FILE).read_text(encoding="utf-8")) or {}
