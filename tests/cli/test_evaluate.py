@@ -42,6 +42,16 @@ def test_it_scores_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "happy" in capsys.readouterr().out
 
 
+def test_a_wrong_table_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "mine.parquet")
+    table = pd.read_parquet(tmp_path / "mine.parquet")
+    table["prediction"] = [0, 1, 5, 1]
+    table.to_parquet(tmp_path / "mine.parquet")
+    assert main(["evaluate", str(tmp_path / "mine.parquet")]) == 1
+    printed = capsys.readouterr().err
+    assert "mine.parquet: " in printed and "got ids up to 5" in printed
+
+
 def test_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path)]) == 1
     assert "There is no predictions table" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,9 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     table().drop(columns=["subject"]).to_parquet(tmp_path / "y.parquet")
     with pytest.raises(PredictionsError, match="no column subject"):
         read_predictions(tmp_path / "y.parquet")
+    table().iloc[:0].to_parquet(tmp_path / "z.parquet")
+    with pytest.raises(PredictionsError, match=r"z\.parquet has no rows"):
+        read_predictions(tmp_path / "z.parquet")
 
 
 def test_scores_are_pooled_over_folds_and_averaged_over_seeds() -> None:
@@ -109,7 +113,44 @@ def test_a_report_on_real_clips_does_not_call_them_synthetic(tmp_path: Path) -> 
         warnings=["fold 1 tests label 2 and has no training clip of it"],
     )
     write_report(tmp_path, table(seeds=(1, 2)), facts)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["confusion_matrix.png", "metrics.json", "report.md"]
     text = (tmp_path / "report.md").read_text()
     assert "synthetic" not in text and "# Report: casme3, loso" in text
     assert "±" in text and "spotted by the processor" in text and "has no training clip" in text
     assert not (tmp_path / "learning_curves.png").exists() and "learning_curves" not in text
+
+
+def facts(**changes: object) -> RunFacts:
+    plain = RunFacts(
+        labels=LABELS,
+        protocol="kfold-subjects",
+        protocol_description="Protocol kfold-subjects: 5 folds by subject.",
+        label_description="Label scheme x: all 30 clips have a label.",
+        class_counts={"anger": 18, "happy": 9, "sad": 3},
+        databases=["casme3"],
+        num_subjects=5,
+        model="folds/fold-00-seed-42/model",
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def report(folder: Path, **changes: object) -> str:
+    write_report(folder, table(), facts(**changes))
+    return (folder / "report.md").read_text()
+
+
+def test_a_model_of_shared_subjects_is_not_said_to_meet_unseen_people(tmp_path: Path) -> None:
+    assert "was not trained on the subjects that it was tested on" in report(tmp_path)
+    shared = report(tmp_path, protocol="kfold-clips")
+    assert "has seen other clips of subjects that it was tested on" in shared and "was not trained on" not in shared
+
+
+def test_the_report_says_where_apexes_and_weights_come_from(tmp_path: Path) -> None:
+    text = report(tmp_path, spotted_apexes=2, start="Training started from random weights.")
+    assert "the apex is as annotated, but spotted for 2 clips" in text and "started from random weights" in text
+    assert "spotted" not in report(tmp_path)
+
+
+def test_a_control_says_that_pretraining_kept_its_labels(tmp_path: Path) -> None:
+    assert "Pre-training kept its labels" in report(tmp_path, shuffled_labels=True, pretraining="drawn faces")
+    assert "Pre-training kept its labels" not in report(tmp_path, shuffled_labels=True)

@@ -34,8 +34,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         table = read_predictions(args.predictions)
         metrics = compute_metrics(table, label_names(table))
-    except (PredictionsError, ValueError) as error:
+    except PredictionsError as error:
         print(f"hsta evaluate: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"hsta evaluate: {args.predictions}: {error}", file=sys.stderr)
         return 1
     saved = Path(args.predictions) / "metrics.json"
     if saved.is_file():

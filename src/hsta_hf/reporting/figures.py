@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from hsta_hf.reporting.files import replacing
+
 
 def plot_confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str, path: Path) -> None:
     """Draw a confusion matrix (classes, classes), rows true: colour is the share of a true class, text the count."""
@@ -27,7 +29,7 @@ def plot_confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str,
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=9, wrap=True)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def plot_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> bool:
@@ -56,5 +58,10 @@ def plot_learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]],
         axes.grid(alpha=0.3)
         if number == 1 and len(histories) <= 10:
             axes.legend(fontsize=7)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
     return True
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -7,7 +7,6 @@ table, label and prediction are lists of zeros and ones.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from hsta_hf.metrics import (
     unweighted_average_recall,
     unweighted_f1,
 )
+from hsta_hf.reporting.files import replacing
 
 if TYPE_CHECKING:
     from hsta_hf.training.clips import LabelledClips
@@ -108,9 +108,8 @@ def predictions_table(
 
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
     """Write a table as Parquet, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    table.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
@@ -120,7 +119,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         path: a Parquet file, or a run folder that has `predictions.parquet`.
 
     Raises:
-        PredictionsError: there is no such file, it is no Parquet file, or columns are missing.
+        PredictionsError: there is no such file, it is no Parquet file, it has no rows, or columns are missing.
     """
     path = Path(path)
     file = path / "predictions.parquet" if path.is_dir() else path
@@ -136,6 +135,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise PredictionsError(
             f"{file} is no predictions table: it has no column {', '.join(missing) or SCORE + '<label name>'}."
         )
+    if table.empty:
+        raise PredictionsError(f"{file} has no rows: there is nothing to score.")
     return table
 
 

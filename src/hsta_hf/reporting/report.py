@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hsta_hf.data.splits import CLIP_LEVEL
 from hsta_hf.metrics import (
     accuracy,
     confusion_matrix,
@@ -36,7 +37,15 @@ PACKAGES = ("hsta-hf", "torch", "transformers", "accelerate", "datasets", "numpy
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says beside the scores."""
+    """What a report says beside the scores.
+
+    Attributes:
+        spotted_apexes: clips whose annotation has no apex of use, so that `hsta prepare` spotted one.
+        start: sentence on the weights that training started from.
+        pretraining: what the run itself pre-trained on, if it did.
+        model: folder of the model to use, from the run folder.
+        log_histories: what each training logged, by the name of its folder.
+    """
 
     labels: Sequence[str]
     protocol: str
@@ -48,6 +57,8 @@ class RunFacts:
     synthetic: bool = False
     shuffled_labels: bool = False
     apex: str = "annotated"
+    spotted_apexes: int = 0
+    start: str | None = None
     warnings: Sequence[str] = ()
     complete: bool = True
     pretraining: str | None = None
@@ -154,6 +165,8 @@ def write_report(folder: Path, table: pd.DataFrame, facts: RunFacts) -> dict[str
     if not is_multi_label(table):
         matrix = confusion_matrix(table["label"], table["prediction"], len(facts.labels))
         title = f"{facts.protocol}, pooled over folds{', synthetic clips' if facts.synthetic else ''}"
+        if table["seed"].nunique() > 1:
+            title += f", every clip counted {table['seed'].nunique()} times (once a seed)"
         plot_confusion_matrix(matrix, facts.labels, title, folder / "confusion_matrix.png")
     curves = plot_learning_curves(facts.log_histories, folder / "learning_curves.png")
     write_atomically(folder / "report.md", report_text(metrics, facts, is_multi_label(table), curves))
@@ -183,20 +196,23 @@ def report_text(metrics: Mapping[str, Any], facts: RunFacts, multi_label: bool, 
         ]
     if facts.shuffled_labels:
         lines += ["**Control run: the training labels were shuffled, so scores should stay at chance.**", ""]
+        if facts.pretraining:
+            lines += ["**Pre-training kept its labels, so what it taught may show in this control.**", ""]
     if not facts.complete:
         lines += ["**Only some folds of the split were run; these numbers do not cover all clips.**", ""]
     lines += ["## Where the numbers come from", "", facts.protocol_description, "", facts.label_description, ""]
     lines += _choices(facts)
     lines += ["", "## Clips", ""]
     lines += [
-        f"{sum(facts.class_counts.values())} {'labels' if multi_label else 'clips'}, {facts.num_subjects} subjects, "
-        f"from {source}.",
+        f"{sum(facts.class_counts.values())} {'labels' if multi_label else 'clips'}, {facts.num_subjects} subjects. "
+        f"Database: {source}.",
         "",
         *_table(("class", "clips"), [(name, str(count)) for name, count in facts.class_counts.items()]),
         "",
         "## Scores",
         "",
-        "Computed once, from hits and misses summed over all folds (as MEGC does), not as a mean of folds.",
+        f"Computed once{' a seed' if spread else ''}, from hits and misses summed over all folds (as MEGC does), "
+        "not as a mean of folds.",
         "",
     ]
     header, rows = ["score", "model"], []
@@ -218,7 +234,7 @@ def report_text(metrics: Mapping[str, Any], facts: RunFacts, multi_label: bool, 
         lines += ["", "![confusion matrix](confusion_matrix.png)"]
     lines += ["", "By fold, for information only (these are not averaged anywhere):", ""]
     lines += _table(
-        ("fold", "seed", "clips", *pooled),
+        ("fold", "seed", "clips", *(METRIC_NAMES.get(name, name).split(" (")[0] for name in pooled)),
         [
             (str(row["fold"]), str(row["seed"]), str(row["clips"]), *(_number(row[name]) for name in pooled))
             for row in metrics["per_fold_for_information"]
@@ -231,13 +247,13 @@ def report_text(metrics: Mapping[str, Any], facts: RunFacts, multi_label: bool, 
         lines += [
             f"Model: `{facts.model}`"
             + (
-                ", trained on all clips."
-                if facts.final_model
-                else ", the first fold's; it has not seen its test subjects."
+                ", trained on all clips." if facts.final_model else f", that of the first fold; {_what_it_saw(facts)}."
             ),
             "",
         ]
     lines += [
+        "All settings: [recipe.yaml](recipe.yaml). Clips and subjects of each fold: [split.json](split.json).",
+        "",
         "Repeat: `hsta train recipe.yaml --output_dir ANOTHER_FOLDER`. Score again: `hsta evaluate THIS_FOLDER`.",
         "The same versions on the same kind of machine, with as many threads, repeat the numbers exactly.",
         "",
@@ -247,13 +263,21 @@ def report_text(metrics: Mapping[str, Any], facts: RunFacts, multi_label: bool, 
     return "\n".join(lines)
 
 
+def _what_it_saw(facts: RunFacts) -> str:
+    if facts.protocol == CLIP_LEVEL:
+        return "it has seen other clips of subjects that it was tested on"
+    return "it was not trained on the subjects that it was tested on"
+
+
 def _choices(facts: RunFacts) -> list[str]:
     weights = "the moving average of the weights after" if facts.moving_average else "the weights after"
     lines = [f"- Scored are {weights} the last epoch; no test clip was used to choose anything."]
-    lines.append(
-        "- Onset and offset are as annotated; the apex is "
-        + ("as annotated." if facts.apex == "annotated" else "spotted by the processor.")
-    )
+    apex = "as annotated" if facts.apex == "annotated" else "spotted by the processor"
+    if facts.apex == "annotated" and facts.spotted_apexes:
+        apex += f", but spotted for {facts.spotted_apexes} clips whose annotation has none of use"
+    lines.append(f"- Onset and offset are as annotated; the apex is {apex}.")
+    if facts.start:
+        lines.append(f"- {facts.start}")
     if facts.pretraining:
         lines.append(f"- Every fold started from a pre-training on {facts.pretraining}.")
     lines += [f"- Note: {warning}." for warning in facts.warnings]
