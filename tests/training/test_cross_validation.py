@@ -55,6 +55,7 @@ def test_a_run_leaves_models_predictions_metrics_and_a_report(
         "Protocol kfold-subjects: 2 folds by subject",
         "No subject is in both parts of a fold",
         "no test clip was used to choose anything",
+        "Training started from random weights",
     ):
         assert sentence in report
     folder = result.path / "folds" / "fold-01-seed-43"

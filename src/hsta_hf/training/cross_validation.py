@@ -14,6 +14,7 @@ import pandas as pd
 from accelerate import PartialState
 from transformers.utils import logging as hf_logging
 
+from hsta_hf.data.clip import APEX_SPOTTED
 from hsta_hf.data.splits import Split, make_split
 from hsta_hf.reporting.files import write_json
 from hsta_hf.reporting.predictions import read_predictions, write_predictions
@@ -136,7 +137,7 @@ def _tell(recipe: Recipe, clips: LabelledClips, split: Split, run: RunFolder, co
     print(f"{'Continuing' if continued else 'Starting'} the run in {run.path}")
     print(clips.description)
     print(split.description)
-    for warning in split.warnings:
+    for warning in missing_classes(split, clips):
         print(f"Note: {warning}.")
     if clips.synthetic:
         print("The clips are synthetic: no number on them is a result on people.")
@@ -145,12 +146,39 @@ def _tell(recipe: Recipe, clips: LabelledClips, split: Split, run: RunFolder, co
     print(end="", flush=True)
 
 
+def missing_classes(split: Split, clips: LabelledClips) -> list[str]:
+    """Classes, by name, that a fold tests without having a training clip of them: it cannot get those right."""
+    messages = []
+    for fold in split.folds:
+        trained, tested = (
+            class_counts([clips.labels[i] for i in part], clips.scheme)
+            for part in (fold.train_indices, fold.test_indices)
+        )
+        unseen = [name for name, count in tested.items() if count and not trained[name]]
+        if unseen:
+            messages.append(f"fold {fold.index} tests {', '.join(unseen)} and has no training clip of it")
+    return messages
+
+
+def _start(recipe: Recipe) -> str:
+    """On which weights training started from."""
+    if recipe.model.pretrained:
+        return (
+            f"Training started from the model {recipe.model.pretrained}. Whether that has seen this run's test "
+            "subjects is not known here."
+        )
+    if recipe.model.videomae:
+        return f"Both streams started from the VideoMAE checkpoint {recipe.model.videomae}."
+    return "Training started from random weights."
+
+
 def _facts(
     recipe: Recipe, clips: LabelledClips, split: Split, folders: list[Path], model: Path, run: RunFolder
 ) -> RunFacts:
     pretraining = None
     if recipe.model.pretrain_synthetic:
-        pretraining = f"synthetic drawn faces ({recipe.model.pretrain_synthetic})"
+        fields = ", ".join(f"{name} {value}" for name, value in recipe.model.pretrain_synthetic.items())
+        pretraining = f"synthetic drawn faces ({fields})"
     elif recipe.model.pretrain_dataset:
         pretraining = f"the prepared dataset {recipe.model.pretrain_dataset}"
     complete = len(folders) == split.num_folds * len(recipe.data.seeds)
@@ -165,7 +193,9 @@ def _facts(
         synthetic=clips.synthetic,
         shuffled_labels=recipe.data.shuffle_train_labels,
         apex=recipe.data.apex,
-        warnings=list(split.warnings),
+        spotted_apexes=clips.column("apex_source").count(APEX_SPOTTED),
+        start=_start(recipe),
+        warnings=missing_classes(split, clips),
         complete=complete,
         pretraining=pretraining,
         model=str(model.relative_to(run.path)),
