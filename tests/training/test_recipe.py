@@ -51,6 +51,10 @@ def test_defaults_are_the_papers_settings() -> None:
         ({"motion_amplitude": [2, 1]}, "motion_amplitude"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"save_total_limit": 1}, "keep 2 or more"),
+        ({"max_steps": 10}, "max_steps cannot be set; the length of a training is num_train_epochs"),
+        ({"num_train_epochs": 0}, "num_train_epochs is 0"),
+        ({"learning_rate": 1e-7}, "warmup_learning_rate is 1e-06; it must lie between 0 and learning_rate, 1e-07"),
+        ({"apex": "spotted", "apex_jitter": 1, "temporal_variants": 2}, "apex_jitter moves annotated apexes"),
         ({"pretrain": {"num_train_epochs": 1}}, "neither pretrain_dataset nor pretrain_synthetic"),
     ],
 )
@@ -85,6 +89,34 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
         parse_overrides(["num_folds", "3"])
     with pytest.raises(RecipeError, match="There is no recipe"):
         load_recipe(tmp_path / "other.yaml")
+
+
+def test_names_on_the_command_line_stay_as_they_are_written() -> None:
+    # YAML would read an octal number, a date, a float and a truth value.
+    for text in ("007", "2024-05-01", "1e3", "no"):
+        assert parse_overrides(["--output_dir", text]) == {"output_dir": text}
+    assert parse_overrides(["--cache-dir", "null"]) == {"cache_dir": None}
+
+
+def test_a_field_set_whole_and_in_part_is_an_error() -> None:
+    with pytest.raises(RecipeError, match=r"--model\.use_csta sets a part of what another option sets whole"):
+        parse_overrides(["--model", "tiny", "--model.use_csta", "false"])
+
+
+@pytest.mark.parametrize("field", ["pretrained", "videomae"])
+def test_weights_that_cannot_be_loaded_are_named_by_field(field: str, tmp_path: Path) -> None:
+    recipe = resolve({field: str(tmp_path / "absent")})
+    with pytest.raises(RecipeError, match=rf"^{field}: .*absent cannot be loaded"):
+        build_model(recipe.model, build_processor(recipe.model), get_label_scheme("casme3_7"))
+
+
+@pytest.mark.parametrize("epochs", [20, 91, 100, 150])
+def test_warm_up_is_whole_epochs_to_the_step(epochs: int) -> None:
+    for warmup in range(1, 11):
+        training = resolve({"num_train_epochs": epochs, "warmup_epochs": warmup}).training
+        for steps in (1, 7, 15, 46):
+            assert training.get_warmup_steps(steps * epochs) == steps * warmup
+    assert resolve({"num_train_epochs": 2}).training.get_warmup_steps(14) == 14
 
 
 def test_the_resolved_recipe_resolves_to_itself() -> None:

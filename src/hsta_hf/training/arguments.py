@@ -45,7 +45,7 @@ class DataArguments:
         False, "Drawn versions take sorted random video frames instead of uniform ones (needs temporal_variants > 1)."
     )
     apex_jitter: int = _field(
-        0, "Drawn versions move the apex by up to this many frames (needs temporal_variants > 1)."
+        0, "Drawn versions move the annotated apex by up to this many frames (needs temporal_variants > 1)."
     )
     cache_dir: str | None = _field(
         None, "Where processed clips are kept; by default `cache/` in the run folder. Runs may share it."
@@ -60,6 +60,8 @@ class DataArguments:
             )
         if self.temporal_variants < 1:
             raise ValueError(f"temporal_variants is {self.temporal_variants}; it must be 1 or more.")
+        if self.apex_jitter and self.apex == "spotted":
+            raise ValueError("apex_jitter moves annotated apexes, but apex is 'spotted'; set apex_jitter to 0.")
         if not self.seeds:
             raise ValueError("seeds is empty; name at least one, for example [42].")
 
@@ -172,6 +174,14 @@ class HSTATrainingArguments(TrainingArguments):
         for name in ("warmup_epochs", "ema_decay", "eval_every_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        for name in ("num_train_epochs", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0.")
+        for name in ("warmup_learning_rate", "min_learning_rate"):
+            if not 0 <= getattr(self, name) <= self.learning_rate:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it must lie between 0 and learning_rate, {self.learning_rate}."
+                )
         if self.ema_decay >= 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; it must be below 1, for example 0.99.")
         if self.save_every_epochs < 1:
@@ -188,7 +198,8 @@ class HSTATrainingArguments(TrainingArguments):
         """Steps of warm-up: `warmup_epochs` of all epochs, unless `warmup_steps` is set."""
         if self.warmup_steps or not self.warmup_epochs:
             return int(super().get_warmup_steps(num_training_steps))
-        return math.ceil(num_training_steps * min(1.0, self.warmup_epochs / self.num_train_epochs))
+        # Multiplied before divided: a rounded share of epochs makes one step too many (7 of 100 epochs, say).
+        return min(num_training_steps, math.ceil(num_training_steps * self.warmup_epochs / self.num_train_epochs))
 
 
 ALL_ARGUMENTS: tuple[Any, ...] = (DataArguments, AugmentationArguments, ModelArguments, HSTATrainingArguments)

@@ -44,7 +44,7 @@ def build_processor(arguments: ModelArguments) -> HSTAVideoProcessor:
     Where the recipe does not name its sizes, they are the image sizes of the model.
 
     Raises:
-        RecipeError: a processor field has an impossible value.
+        RecipeError: a processor field has an impossible value, or `pretrained` cannot be loaded.
     """
     fields = dict(arguments.processor or {})
     streams = _overrides(arguments)
@@ -64,8 +64,14 @@ def build_processor(arguments: ModelArguments) -> HSTAVideoProcessor:
         return HSTAVideoProcessor(**fields)
     except RecipeError:
         raise
+    except OSError as error:
+        raise _unreadable("pretrained", arguments.pretrained, error) from error
     except (ValueError, TypeError) as error:
         raise RecipeError(f"processor: {error}") from error
+
+
+def _unreadable(field: str, name: str | Path | None, error: OSError) -> RecipeError:
+    return RecipeError(f"{field}: {name} cannot be loaded; give a folder or the Hub name of a model. {error}")
 
 
 def _stream_geometry(processor: HSTAVideoProcessor) -> dict[str, dict[str, Any]]:
@@ -110,7 +116,7 @@ def build_model(
         start: folder of an HSTA model to start from in place of the recipe's `pretrained` (a pre-training's result).
 
     Raises:
-        RecipeError: a model field has an impossible value, or does not fit the processor.
+        RecipeError: a model field has an impossible value or does not fit the processor, or weights cannot be loaded.
     """
     fields = _fields(arguments, processor, scheme)
     source = start or arguments.pretrained
@@ -126,6 +132,9 @@ def build_model(
         return HSTAForMicroExpressionClassification(HSTAConfig.from_preset(arguments.preset, **fields))
     except RecipeError:
         raise
+    except OSError as error:
+        field = "pretrained" if source else "videomae"
+        raise _unreadable(field, source or arguments.videomae, error) from error
     except (ValueError, TypeError) as error:
         raise RecipeError(f"model: {error}") from error
 

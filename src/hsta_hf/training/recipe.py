@@ -43,6 +43,7 @@ NOT_IN_RECIPES = {
     "eval_strategy": "set eval_every_epochs instead",
     "save_strategy": "set save_every_epochs instead",
     "save_steps": "set save_every_epochs instead",
+    "max_steps": "the length of a training is num_train_epochs, which the warm-up is a share of",
     "ignore_data_skip": "resumed runs must see the same batches as uninterrupted ones",
     "save_only_model": "a run could not be resumed from such checkpoints",
     "push_to_hub": "folds are not pushed; push the finished model instead",
@@ -216,10 +217,10 @@ def _wrong_type(name: str, value: Any, hint: Any, where: str) -> RecipeError:
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """`--field value …` to a nested mapping; values are read as YAML, dots lead into `model` and `processor`.
 
-    A field without a value is true; several values make a list.
+    A field without a value is true; several values make a list. Names and paths stay as they are written.
 
     Raises:
-        RecipeError: a value stands where a field should.
+        RecipeError: a value stands where a field should, or a field is set both whole and in part.
     """
     values: dict[str, Any] = {}
     position = 0
@@ -234,18 +235,28 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             texts.append(words[position])
             position += 1
         try:
-            parsed = [yaml.safe_load(entry) for entry in texts]
+            parsed = [_read_value(name, entry) for entry in texts]
         except yaml.YAMLError as error:
             raise RecipeError(f"command line: --{name} cannot be read: {error}") from None
         target = values
         *path, last = name.split(".")
         for index, part in enumerate([*path, last]):
+            if not isinstance(target, dict):
+                raise RecipeError(f"command line: --{name} sets a part of what another option sets whole.")
             key = part.replace("-", "_") if index == 0 else part
             if index == len(path):
                 target[key] = True if not parsed else parsed[0] if len(parsed) == 1 else parsed
             else:
                 target = target.setdefault(key, {})
     return values
+
+
+def _read_value(name: str, text: str) -> Any:
+    value = yaml.safe_load(text)
+    hint = _fields().get(name.replace("-", "_"))
+    if value is not None and (hint is str or set(typing.get_args(hint)) == {str, type(None)}):
+        return text  # YAML would make a number of the folder 007, and a date of 2024-05-01
+    return value
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
