@@ -3,7 +3,9 @@
 Inputs are the processor's outputs, so every transformation also does what it must to the numbers: mirroring
 changes the sign of horizontal flow, zooming and turning do the same to flow vectors as to the picture. Optical
 strain, the third flow channel, does not change under mirroring, turning or zooming. One draw holds for all
-frames and both streams of a clip, and comes from the clip's key (seed, epoch, position in the epoch) alone.
+frames and both streams of a clip, and comes from the clip's key (seed, epoch, position in the epoch) alone. Two
+things belong to the batch: mixup needs a clip's neighbour, and noise, which differs from pixel to pixel, is drawn
+for the whole batch from its first clip's key.
 """
 
 from __future__ import annotations

@@ -79,8 +79,9 @@ def train_fold(
     if is_finished(folder):
         return
     trainer = build_trainer(data, folder, title, seed, train_indices, test_indices, fold)
-    checkpoint = last_complete_checkpoint(folder / "checkpoints")
-    if checkpoint is not None:
+    with PartialState().main_process_first():  # it deletes what a kill cut short
+        checkpoint = last_complete_checkpoint(folder / "checkpoints")
+    if checkpoint is not None and trainer.is_world_process_zero():
         print(f"{title}: resuming from {checkpoint.name}")
     trainer.train(
         resume_from_checkpoint=None if checkpoint is None else str(checkpoint), ignore_keys_for_eval=NOT_LOGITS
@@ -148,7 +149,7 @@ def _write_results(
 
 def save_model(trainer: HSTATrainer, processor: HSTAVideoProcessor, folder: Path) -> None:
     """Save weights, configuration and processor as one folder that appears whole or not at all."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     network = trainer.accelerator.unwrap_model(trainer.model)
     network.save_pretrained(temporary)
