@@ -1,7 +1,10 @@
-"""python scripts/prepare.py casme3 ROOT OUT  (the same as: hsta prepare casme3 ROOT OUT)"""
+"""`python scripts/prepare.py casme3 ROOT OUT`: the same as `hsta prepare …`; `hsta prepare --help` shows how."""
 
 import sys
 
+sys.path.pop(0)  # this folder: its evaluate.py would hide the package of that name
+
 from hsta_hf.cli.main import main
 
-sys.exit(main(["prepare", *sys.argv[1:]]))
+if __name__ == "__main__":
+    sys.exit(main(["prepare", *sys.argv[1:]]))

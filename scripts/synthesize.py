@@ -1,6 +1,8 @@
-"""`python scripts/synthesize.py OUT …`: same as `hsta synthesize OUT …`."""
+"""`python scripts/synthesize.py OUT …`: the same as `hsta synthesize OUT …`; `hsta synthesize --help` shows how."""
 
 import sys
+
+sys.path.pop(0)  # this folder: its evaluate.py would hide the package of that name
 
 from hsta_hf.cli.main import main
 
