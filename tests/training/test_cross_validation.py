@@ -164,6 +164,7 @@ def test_pretraining_comes_first_and_folds_start_from_it(tiny_recipe: dict[str, 
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     assert len([e for e in json.loads((pretraining / "log_history.json").read_text()) if "loss" in e]) == 3
     assert "pre-training on synthetic drawn faces" in (result.path / "report.md").read_text()
+    assert "Pre-training started from random weights" in (result.path / "report.md").read_text()
     with pytest.raises(RecipeError, match="show every fold its test subjects"):
         run_recipe(
             resolve({**tiny_recipe, "pretrain_dataset": tiny_recipe["dataset"], "output_dir": str(tmp_path / "x")})

@@ -161,15 +161,16 @@ def missing_classes(split: Split, clips: LabelledClips) -> list[str]:
 
 
 def _start(recipe: Recipe) -> str:
-    """On which weights training started from."""
+    """Which weights the run started from."""
+    what = "Pre-training" if recipe.model.pretrains else "Training"
     if recipe.model.pretrained:
         return (
-            f"Training started from the model {recipe.model.pretrained}. Whether that has seen this run's test "
+            f"{what} started from the model {recipe.model.pretrained}. Whether that has seen this run's test "
             "subjects is not known here."
         )
     if recipe.model.videomae:
         return f"Both streams started from the VideoMAE checkpoint {recipe.model.videomae}."
-    return "Training started from random weights."
+    return f"{what} started from random weights."
 
 
 def _facts(
