@@ -16,7 +16,7 @@ SECONDS=0
 step() { printf '\n=== %s  [%d s so far]\n' "$1" "$SECONDS"; }
 
 step "1/5  Draw a synthetic database in CAS(ME)^3's layout"
-[ -d "$demo/database" ] || hsta synthesize "$demo/database" --subjects 20 --clips-per-subject 14
+[ -d "$demo/database" ] || hsta synthesize "$demo/database" --subjects 24 --clips-per-subject 14
 
 step "2/5  Prepare it: read annotation and frames, report mistakes, write one dataset"
 [ -d "$demo/prepared" ] || hsta prepare casme3 "$demo/database" "$demo/prepared"
