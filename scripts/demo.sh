@@ -23,6 +23,7 @@ step "2/5  Prepare it: read annotation and frames, report mistakes, write one da
 
 step "3/5  Train and cross-validate: every test subject is unseen in training"
 accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+    --num_cpu_threads_per_process "$(getconf _NPROCESSORS_ONLN)" \
     "$train" "$recipe" --dataset "$demo/prepared" --output_dir "$demo/run"
 
 step "4/5  Draw videos of somebody new, and ask the model through the pipeline"
