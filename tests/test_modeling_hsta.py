@@ -177,6 +177,18 @@ def test_every_depth_builds_trains_and_has_as_many_layers_as_asked(
 
 
 @pytest.mark.parametrize("block_style", ["released", "paper"])
+def test_m_from_1_to_12_and_l_from_0_to_12_run(block_style: str, pixels: dict[str, torch.Tensor]) -> None:
+    depths = [(m, 1, 1) for m in range(1, 13)] + [(1, depth, depth) for depth in range(13)]
+    for m, l_v, l_s in depths:
+        model = small_model(num_hsta_layers=m, num_video_layers=l_v, num_special_layers=l_s, block_style=block_style)
+        with torch.no_grad():
+            out = model(**pixels, output_attentions=True)
+        assert torch.isfinite(out.logits).all()
+        found = (len(out.video_attentions), len(out.special_attentions), len(out.video_cross_attentions))
+        assert found == (m * l_v, m * l_s, m)
+
+
+@pytest.mark.parametrize("block_style", ["released", "paper"])
 @pytest.mark.parametrize("classification_loss", ["mse", "cross_entropy"])
 def test_both_styles_and_losses_overfit_three_clips(
     block_style: str, classification_loss: str, pixels: dict[str, torch.Tensor]
