@@ -27,10 +27,10 @@ demo: setup
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest -n auto -m "not slow" -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" -q
 
 test-slow: setup
-	$(BIN)/python -m pytest -n auto -m slow -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow -q
 
 lint: setup
 	$(BIN)/ruff check .
