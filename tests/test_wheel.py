@@ -27,6 +27,8 @@ names = set(shipped_recipes())
 assert {"synthetic_demo", "casme3_paper", "casme3_flow"} <= names, names
 assert all(Path(p).is_relative_to(sys.argv[1]) for p in shipped_recipes().values())
 load_recipe("synthetic_demo")
+from hsta_hf.reporting.model_card import find_template
+assert find_template().is_relative_to(sys.argv[1]), find_template()
 from hsta_hf.cli.main import main
 assert main(["synthesize", "database", "--subjects", "1", "--clips-per-subject", "2", "--size", "64", "--quiet"]) == 0
 assert main(["prepare", "casme3", "database", "prepared"]) == 0
@@ -41,6 +43,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+        template = (ROOT / "model_cards" / "template.md").read_bytes()
+        assert archive.read("hsta_hf/model_cards/template.md") == template
         assert not [name for name in archive.namelist() if name.startswith(("tests/", "scripts/"))]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -17,6 +17,7 @@ from transformers.utils import logging as hf_logging
 from hsta_hf.data.clip import APEX_SPOTTED
 from hsta_hf.data.splits import Split, make_split
 from hsta_hf.reporting.files import write_json
+from hsta_hf.reporting.model_card import CARD_FILE, write_model_card
 from hsta_hf.reporting.predictions import read_predictions, write_predictions
 from hsta_hf.reporting.report import RunFacts, write_report
 from hsta_hf.training.clips import LabelledClips, class_counts, load_labelled_clips
@@ -115,7 +116,10 @@ def _run(recipe: Recipe) -> RunResult:
     if state.is_main_process:
         table = pd.concat([read_predictions(folder / "predictions.parquet") for folder in folders], ignore_index=True)
         write_predictions(table, run.path / "predictions.parquet")
-        metrics = write_report(run.path, table, _facts(recipe, clips, split, folders, model, run))
+        facts = _facts(recipe, clips, split, folders, model, run)
+        metrics = write_report(run.path, table, facts)
+        if write_model_card(model, facts, metrics) is None:
+            print(f"Kept the model card {model / CARD_FILE}: it was edited. Delete it to have it written anew.")
         seconds = time.monotonic() - started
         took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
         print(f"Took {took}.", flush=True)
