@@ -74,3 +74,34 @@ def test_a_run_without_a_model_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["predict", str(tmp_path), "clip.mp4"]) == 1
     assert "run folder without a finished model" in capsys.readouterr().err
     assert model_folder("somebody/some-model") == "somebody/some-model"
+
+
+def test_a_long_film_is_classified_with_a_warning(
+    run_folder: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / "long.mp4"
+    with av.open(str(long), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(30):
+            image = np.full((64, 64, 3), 8 * number, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    assert main(["predict", str(run_folder), str(long), str(video)]) == 0
+    printed = capsys.readouterr()
+    assert "long.mp4 lasts 3.0 s" in printed.err
+    assert str(video) not in printed.err
+
+
+def test_a_folder_of_runs_is_not_taken_for_a_model(
+    run_folder: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run_folder.parent), str(video)]) == 1
+    printed = capsys.readouterr().err
+    assert "holds neither a model nor a run" in printed and str(run_folder) in printed
+
+
+def test_no_classes_asked_for_is_refused(run_folder: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run_folder), str(video), "--top_k", "0"]) == 2
+    assert "--top_k is 0" in capsys.readouterr().err

@@ -30,6 +30,11 @@ _LOSS_NAMES = {"mse": "mean squared error of the scores", "cross_entropy": "cros
 _MARK = "<!-- Written by hsta train. A card edited by hand is kept; delete it to have it written anew. sha256: "
 
 
+def _loss_name(config: HSTAConfig) -> str:
+    binary = config.problem_type == "multi_label_classification" and config.classification_loss == "cross_entropy"
+    return ("binary " if binary else "") + _LOSS_NAMES[config.classification_loss]
+
+
 class ModelCardError(ValueError):
     """A model card that cannot be written; the message names the template and the field."""
 
@@ -175,7 +180,7 @@ def card_fields(
         "architecture": _architecture(config),
         "streams": _streams(config, processor),
         "preset": _preset(config),
-        "loss": _LOSS_NAMES.get(config.classification_loss),
+        "loss": _loss_name(config),
         "data": f"Synthetic drawn faces in the file layout of {titles}." if facts.synthetic else f"{titles}.",
         "num_subjects": facts.num_subjects,
         "apex": _apex(facts),
