@@ -420,6 +420,46 @@ def test_prepare_command_reports_problems_together_at_the_end(
     assert "--overwrite" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("layout", ["one level too high", "no color folder"])
+def test_a_wrong_layout_is_said_in_one_line(
+    casme3_tree: Casme3Tree, tmp_path: Path, capsys: pytest.CaptureFixture, layout: str
+):
+    casme3_tree.recording("spNO.1", "a", range(1, 10))
+    for onset in range(1, 31):
+        casme3_tree.row("spNO.1", "a", onset, onset + 1, onset + 2)
+    root = casme3_tree.save()
+    if layout == "one level too high":
+        (root / "inner").mkdir()
+        (root / "spNO.1").rename(root / "inner" / "spNO.1")
+    else:
+        (root / "spNO.1" / "a" / "color").rename(root / "spNO.1" / "a" / "depth")
+    hint = "No frames for any of 30 rows. Expected ROOT/<subject>/<letter>/color/<n>.jpg; ROOT"
+    assert run_command(check_command, str(root)) == 1
+    text = capsys.readouterr().out
+    assert text.splitlines()[2].startswith(hint) and ("inner" in text) == (layout == "one level too high")
+    assert (f"Is {root / 'inner'} the right folder?" in text) == (layout == "one level too high")
+    assert text.count("there is no folder") == 10 and "… and 20 more, all with --all" in text
+    assert run_command(check_command, str(root), "--all") == 1
+    text = capsys.readouterr().out
+    assert text.count("there is no folder") == 30 and "more, all" not in text
+    assert run_command(prepare_command, str(root), str(tmp_path / "out")) == 2
+    text = capsys.readouterr().err
+    assert text.startswith(f"hsta prepare: {hint}") and text.count("there is no folder") == 10
+
+
+def test_many_rows_without_a_folder_are_one_line_and_all_in_the_report(
+    sound_root: Path, casme3_tree: Casme3Tree, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    for onset in range(1, 22):
+        casme3_tree.row("spNO.9", "z", onset, onset + 1, onset + 2)
+    casme3_tree.save()
+    assert run_command(prepare_command, str(sound_root), str(tmp_path / "out"), "--workers", "1") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("No frames for 21 of 25 rows.") and "right folder" not in text
+    assert text.count("there is no folder") == 10 and "… and 11 more, all in report.md" in text
+    assert (tmp_path / "out" / "report.md").read_text(encoding="utf-8").count("there is no folder") == 21
+
+
 @pytest.mark.slow
 def test_ict_me_is_prepared_whole(shared_dir: Path, tmp_path: Path):
     report = prepare(shared_dir / "data" / "ict_me", tmp_path / "out", size=48)

@@ -18,6 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("root", help="its folder")
     parser.add_argument("--annotation", help="annotation file (default: looked for in ROOT)")
     parser.add_argument("--decode", action="store_true", help="read every frame, too (slow on large databases)")
+    parser.add_argument("--all", action="store_true", help="list every problem (default: the first 10)")
     parser.add_argument("--strict", action="store_true", help="exit code 1 on warnings as well")
 
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from hsta_hf.data.databases import DatabaseError, get_database
     from hsta_hf.data.databases.base import ERROR
     from hsta_hf.data.decode import decode_clip
-    from hsta_hf.data.prepare_report import report_lines
+    from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, report_lines
 
     try:
         load = get_database(args.database).load(args.root, args.annotation)
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
             problems.extend(found)
             if not isinstance(decoded, tuple):
                 clips.append(decoded.clip)
-    print("\n".join(report_lines(load, clips, problems)))
+    limit = None if args.all else SHOWN_PROBLEMS
+    print("\n".join(report_lines(load, clips, problems, limit, "all with --all")))
     lost = [problem for problem in problems if problem.severity == ERROR]
     unsound = bool(lost or not clips or (args.strict and (problems or load.count_mismatches)))
     print(

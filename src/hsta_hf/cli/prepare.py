@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepare; 0 when OUT is written, 1 when --strict refused, 2 when it cannot be done at all."""
     from hsta_hf.data.databases import DatabaseError
     from hsta_hf.data.prepare import PrepareError, StrictError, prepare
-    from hsta_hf.data.prepare_report import problem_lines
+    from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, frames_hint, problem_lines
 
     try:
         report = prepare(
@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
     except (DatabaseError, PrepareError, OSError) as error:
         print(f"hsta prepare: {error}", file=sys.stderr)
         return 1 if isinstance(error, StrictError) else 2
+    for line in frames_hint(report.load):
+        print(line)
     for correction in report.corrections:
         print(f"corrected: {correction}")
     if report.problems:
         print(f"{len(report.problems)} problems, by clip:")
-        print("\n".join(problem_lines(report.problems)))
+        print("\n".join(problem_lines(report.problems, SHOWN_PROBLEMS)))
     for message in report.load.count_mismatches:
         print(f"count differs from the published one: {message}")
     print(

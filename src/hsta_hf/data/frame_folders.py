@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 FRAME_SUFFIXES: frozenset[str] = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+NO_FOLDER = "there is no folder"
 
 
 class UnsafePathError(ValueError):
@@ -54,7 +55,7 @@ class FrameFolders:
             if not self._stays_inside(folder):
                 raise UnsafePathError(f"{folder} is a link out of {self.root}; it is refused")
             if not folder.is_dir():
-                raise FileNotFoundError(f"there is no folder {folder}")
+                raise FileNotFoundError(f"{NO_FOLDER} {folder}")
             found: dict[int, Path] = {}
             with os.scandir(folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):

@@ -27,7 +27,7 @@ from hsta_hf.data.clip import APEX_SPOTTED, MicroExpressionClip
 from hsta_hf.data.databases import get_database
 from hsta_hf.data.databases.base import ERROR, Correction, LoadReport, Problem
 from hsta_hf.data.decode import cut_clip, decode_clip
-from hsta_hf.data.prepare_report import write_report
+from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, frames_hint, write_report
 from hsta_hf.data.prepared import FEATURES, FORMAT_VERSION, MANIFEST, prepared_info
 
 _PROBLEMS_KEY = b"hsta_problems"
@@ -42,7 +42,7 @@ class PrepareError(ValueError):
 
 
 class StrictError(PrepareError):
-    """`strict` was asked for and something is wrong; the message lists all of it."""
+    """`strict` was asked for and something is wrong; the message lists it."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,9 @@ def prepare(
     if strict and load.problems:
         raise _strict_error(load.problems)
     if not load.clips:
+        hint = "".join(f"{line}\n" for line in frames_hint(load))
         raise PrepareError(
-            f"{root}: none of the {load.num_rows} rows of {load.annotation.name} is a usable clip.\n"
+            f"{hint}{root}: none of the {load.num_rows} rows of {load.annotation.name} is a usable clip.\n"
             + _listing(load.problems)
         )
 
@@ -219,8 +220,10 @@ def _move_into_place(finished: Path, out: Path, overwrite: bool) -> None:
 
 
 def _listing(problems: Sequence[Problem]) -> str:
-    shown = [f"  {problem}" for problem in problems[:50]]
-    return "\n".join(shown + ([f"  and {len(problems) - 50} more"] if len(problems) > 50 else []))
+    shown = [f"  {problem}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        shown.append(f"  … and {len(problems) - SHOWN_PROBLEMS} more; hsta check --all lists the annotation's")
+    return "\n".join(shown)
 
 
 def _strict_error(problems: Sequence[Problem]) -> StrictError:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsta_hf.data.clip import APEX_SPOTTED, APEX_UNKNOWN, MicroExpressionClip
+from hsta_hf.data.databases import get_database
 from hsta_hf.data.databases.base import LoadReport, Problem
 
 if TYPE_CHECKING:
     from hsta_hf.data.prepare import PrepareReport
 
+# A terminal shows this many problems; report.md has all.
+SHOWN_PROBLEMS = 10
 # The released implementation cuts clips this many frames after the onset.
 LONG_AFTER_ONSET = 50
 _COUNTED = {"emotion": "Emotion", "objective_class": "Objective class"}
@@ -64,21 +67,44 @@ def length_lines(clips: Sequence[MicroExpressionClip]) -> list[str]:
     return lines
 
 
-def problem_lines(problems: Iterable[Problem]) -> list[str]:
-    """Markdown list of problems, those of one clip under its name."""
+def frames_hint(load: LoadReport) -> list[str]:
+    """One line if so many rows have no frames that ROOT is likely not laid out as expected; else none."""
+    hint = getattr(get_database(load.database), "layout_hint", None)
+    line = hint(load) if hint is not None else ""
+    return [line] if line else []
+
+
+def problem_lines(problems: Sequence[Problem], limit: int | None = None, rest: str = "all in report.md") -> list[str]:
+    """Markdown list of problems, those of one clip under its name.
+
+    Args:
+        problems: What to list.
+        limit: List at most this many, and say how many more there are; None lists all.
+        rest: Where the others are to be found.
+    """
     by_clip: dict[str, list[Problem]] = {}
-    for problem in problems:
+    for problem in problems[:limit]:
         by_clip.setdefault(problem.source or problem.clip, []).append(problem)
     lines = []
     for source, found in by_clip.items():
         lines.append(f"- {found[0].clip} ({source})")
         lines.extend(f"  - {problem.severity}: {problem.field}: {problem.message}" for problem in found)
+    if limit is not None and len(problems) > limit:
+        lines.append(f"- … and {len(problems) - limit} more, {rest}")
     return lines
 
 
-def report_lines(load: LoadReport, clips: Sequence[MicroExpressionClip], problems: Sequence[Problem]) -> list[str]:
-    """The whole report as lines of Markdown."""
+def report_lines(
+    load: LoadReport,
+    clips: Sequence[MicroExpressionClip],
+    problems: Sequence[Problem],
+    limit: int | None = None,
+    rest: str = "all in report.md",
+) -> list[str]:
+    """The whole report as lines of Markdown; `limit` and `rest` are those of `problem_lines`."""
     lines = [f"# {load.database}: {len(clips)} clips of {len({clip.subject for clip in clips})} subjects", ""]
+    hint = frames_hint(load)
+    lines += [*hint, ""] if hint else []
     if load.synthetic:
         lines += ["This database is synthetic: no number on it is a result on people.", ""]
     lines += [f"Annotation: {load.annotation.name}, {load.num_rows} rows.", ""]
@@ -97,7 +123,7 @@ def report_lines(load: LoadReport, clips: Sequence[MicroExpressionClip], problem
     lines += [f"## Problems: {len(problems)} in {named} clips", ""]
     if problems:
         lines += ["warning: the clip is kept, treated as said. error: a clip, frames or a label are lost.", ""]
-        lines += [*problem_lines(problems), ""]
+        lines += [*problem_lines(problems, limit, rest), ""]
     return lines
 
 

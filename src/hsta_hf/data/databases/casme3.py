@@ -15,8 +15,8 @@ from pathlib import Path
 from hsta_hf.data.annotation_table import AnnotationError, AnnotationRow, find_annotation, read_annotation
 from hsta_hf.data.clip import APEX_ANNOTATED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases.base import ERROR, WARNING, Correction, DatabaseError, LoadReport, Problem
-from hsta_hf.data.databases.timing import resolve_timing
-from hsta_hf.data.frame_folders import FrameFolders, UnsafePathError, safe_name
+from hsta_hf.data.databases.timing import NO_FRAME, resolve_timing
+from hsta_hf.data.frame_folders import NO_FOLDER, FrameFolders, UnsafePathError, safe_name
 from hsta_hf.data.labels import CASME3_EMOTIONS, OBJECTIVE_CLASSES, objective_class_of, parse_action_units
 
 NAME = "casme3"
@@ -40,6 +40,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 # Spellings of the emotions besides the seven names themselves, case aside.
 _EMOTION_SPELLINGS = {"other": "others", "happiness": "happy", "sadness": "sad"}
+
+# So many rows without a folder are no accident: the layout is looked at.
+_MANY = 20
+_SHOWN_ENTRIES = 5
 
 _MEB = "after Varanka et al., MEB (github.com/tvaranka/meb)"
 _COUNTS_FROM_1 = "frames count from 1"
@@ -117,6 +121,35 @@ def load(root: str | Path, annotation: str | Path | None = None) -> LoadReport:
         row_counts=_row_counts(rows),
         published_counts=PUBLISHED_COUNTS if is_owners else {},
     )
+
+
+def layout_hint(report: LoadReport) -> str:
+    """One line about what was expected and what is there, if all rows or many have no frames; else "".
+
+    Args:
+        report: What `load` returned.
+    """
+    no_folder = {p.source for p in report.problems if p.field == "frames" and p.message.startswith(NO_FOLDER)}
+    no_onset = {p.source for p in report.problems if p.field == "Onset" and p.message.startswith(NO_FRAME)}
+    total = report.num_rows
+    if total and len(no_folder | no_onset) == total:
+        which = f"any of {total} rows"
+    elif len(no_folder) > _MANY:
+        which = f"{len(no_folder)} of {total} rows"
+    else:
+        return ""
+    root = report.root
+    entries = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
+    holds = ", ".join(entries[:_SHOWN_ENTRIES]) + (", …" if len(entries) > _SHOWN_ENTRIES else "")
+    hint = (
+        f"No frames for {which}. Expected ROOT/<subject>/<letter>/color/<n>.jpg; "
+        f"ROOT ({root}) holds: {holds or 'nothing'}."
+    )
+    subjects = {problem.clip.split("/")[0] for problem in report.problems if problem.source in no_folder}
+    for name in entries:
+        if name not in subjects and any((root / name / subject).is_dir() for subject in subjects):
+            return f"{hint} Is {root / name} the right folder?"
+    return hint
 
 
 class _Reader:

@@ -23,6 +23,7 @@ from hsta_hf.data.databases.base import ERROR, WARNING
 from hsta_hf.data.frame_folders import describe_numbers
 
 LONGEST_SECONDS = 0.5
+NO_FRAME = "there is no frame"
 
 
 @dataclass
@@ -66,7 +67,7 @@ def resolve_timing(onset: int, apex: int | None, offset: int | None, on_disk: Co
     timing = Timing(onset, apex, onset)
     note = timing.findings.append
     if onset not in frames:
-        note(("Onset", f"there is no frame {onset} on disk; the clip is left out", ERROR))
+        note(("Onset", f"{NO_FRAME} {onset} on disk; the clip is left out", ERROR))
         return timing
 
     if offset is None or offset <= onset:
@@ -79,7 +80,7 @@ def resolve_timing(onset: int, apex: int | None, offset: int | None, on_disk: Co
         offset = last
     elif offset not in frames:
         last = max(number for number in frames if onset <= number <= offset)
-        note(("Offset", f"there is no frame {offset} on disk; {last}, the last before it, is used", ERROR))
+        note(("Offset", f"{NO_FRAME} {offset} on disk; {last}, the last before it, is used", ERROR))
         offset = last
     timing.offset = offset
 
