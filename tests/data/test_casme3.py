@@ -246,6 +246,7 @@ def test_a_link_out_of_the_database_is_refused(casme3_tree: Casme3Tree, tmp_path
     report = load(tree.save())
     assert report.clips == ()
     assert "is a link out of" in report.errors[0].message
+    assert "copy the frames in, or give the real folder as ROOT" in report.errors[0].message
 
 
 def test_a_link_within_the_database_is_followed(casme3_tree: Casme3Tree):

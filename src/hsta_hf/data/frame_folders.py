@@ -25,6 +25,9 @@ def safe_name(name: str, field: str) -> str:
     return name
 
 
+_REMEDY = "copy the frames in, or give the real folder as ROOT and name your table with --annotation"
+
+
 class FrameFolders:
     """Lists numbered frame files below `root`, each folder once.
 
@@ -53,7 +56,7 @@ class FrameFolders:
         folder = self.root.joinpath(*parts)
         if folder not in self._listed:
             if not self._stays_inside(folder):
-                raise UnsafePathError(f"{folder} is a link out of {self.root}; it is refused")
+                raise UnsafePathError(f"{folder} is a link out of {self.root}; it is refused ({_REMEDY})")
             if not folder.is_dir():
                 raise FileNotFoundError(f"{NO_FOLDER} {folder}")
             found: dict[int, Path] = {}
@@ -64,7 +67,7 @@ class FrameFolders:
                         continue
                     path = folder / entry.name
                     if entry.is_symlink() and not self._stays_inside(path):
-                        raise UnsafePathError(f"{path} is a link out of {self.root}; it is refused")
+                        raise UnsafePathError(f"{path} is a link out of {self.root}; it is refused ({_REMEDY})")
                     found.setdefault(int(stem), path)
             self._listed[folder] = dict(sorted(found.items()))
         return self._listed[folder]
