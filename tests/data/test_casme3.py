@@ -100,8 +100,8 @@ def test_onset_0_becomes_1(casme3_tree: Casme3Tree):
         (5, "5 equals the onset, where nothing has moved yet; the apex is spotted instead"),
         (2, "2 is before the onset 5; the apex is spotted instead"),
         (18, "18 is after the offset 12; the apex is spotted instead"),
-        ("/", "is not annotated; the apex is spotted instead"),
-        (-1, "is not annotated; the apex is spotted instead"),
+        ("/", "not annotated; the apex is spotted instead"),
+        (-1, "not annotated; the apex is spotted instead"),
     ],
 )
 def test_an_impossible_apex_is_unknown_and_the_clip_kept(casme3_tree: Casme3Tree, apex: Any, message: str):
@@ -129,6 +129,17 @@ def test_a_guessed_offset_is_at_most_half_a_second_after_the_apex(casme3_tree: C
     casme3_tree.recording("spNO.1", "a", range(1, 200), (8, 8))
     casme3_tree.row("spNO.1", "a", 5, 8, 0)
     assert load(casme3_tree.save()).clips[0].offset == 8 + 15
+
+
+@pytest.mark.parametrize(("cell", "said"), [("abc", "'abc' is not a frame number"), ("", "missing"), ("/", "missing")])
+def test_an_offset_or_apex_that_is_no_number_is_shown(casme3_tree: Casme3Tree, cell: str, said: str):
+    casme3_tree.recording("spNO.1", "a", range(1, 15))
+    casme3_tree.row("spNO.1", "a", 5, cell, cell)
+    report = load(casme3_tree.save())
+    assert [(p.field, p.severity, p.message) for p in report.problems] == [
+        ("Offset", "warning", f"{said}; 14, the last frame of the unbroken run, is used"),
+        ("Apex", "warning", f"{said.replace('missing', 'not annotated')}; the apex is spotted instead"),
+    ]
 
 
 def test_missing_frames_inside_are_reported_and_the_rest_kept(casme3_tree: Casme3Tree):

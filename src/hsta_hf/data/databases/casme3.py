@@ -197,7 +197,9 @@ class _Reader:
             problem("frames", f"{error}; the clip is left out", ERROR)
             return
 
-        timing = resolve_timing(onset, apex, offset, on_disk, FPS)
+        timing = resolve_timing(
+            onset, apex, offset, on_disk, FPS, apex_cell=cells["Apex"], offset_cell=cells["Offset"]
+        )
         for field, message, severity in timing.findings:
             problem(field, message, severity)
         if not timing.usable:

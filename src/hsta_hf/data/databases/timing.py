@@ -50,7 +50,21 @@ class Timing:
         return bool(self.frame_numbers)
 
 
-def resolve_timing(onset: int, apex: int | None, offset: int | None, on_disk: Collection[int], fps: float) -> Timing:
+def _unread(cell: str) -> str:
+    """What to say about a cell that is no frame number; "" for the owners' ways to leave one unknown."""
+    return "" if cell.strip() in ("", "/", "-1") else f"{cell!r} is not a frame number"
+
+
+def resolve_timing(
+    onset: int,
+    apex: int | None,
+    offset: int | None,
+    on_disk: Collection[int],
+    fps: float,
+    *,
+    apex_cell: str = "",
+    offset_cell: str = "",
+) -> Timing:
     """Apply the rules of this module to one annotation row.
 
     Args:
@@ -59,6 +73,8 @@ def resolve_timing(onset: int, apex: int | None, offset: int | None, on_disk: Co
         offset: Frame number of the offset; None where the annotation has none.
         on_disk: Numbers of the frames on disk.
         fps: Frames per second, for rule 2.
+        apex_cell: What the annotation says where `apex` is None; the finding shows it.
+        offset_cell: What the annotation says where `offset` is None; the finding shows it.
 
     Returns:
         What is used, and what was found.
@@ -75,7 +91,7 @@ def resolve_timing(onset: int, apex: int | None, offset: int | None, on_disk: Co
         last = start
         while last + 1 in frames and last + 1 - start <= round(LONGEST_SECONDS * fps):
             last += 1
-        what = "is missing" if offset is None else f"{offset} is not after the onset {onset}"
+        what = (_unread(offset_cell) or "missing") if offset is None else f"{offset} is not after the onset {onset}"
         note(("Offset", f"{what}; {last}, the last frame of the unbroken run, is used", WARNING))
         offset = last
     elif offset not in frames:
@@ -86,7 +102,7 @@ def resolve_timing(onset: int, apex: int | None, offset: int | None, on_disk: Co
 
     reason = None
     if apex is None:
-        reason = "is not annotated"
+        reason = _unread(apex_cell) or "not annotated"
     elif apex == onset:
         reason = f"{apex} equals the onset, where nothing has moved yet"
     elif apex < onset:
