@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hsta_hf import __version__
 
 COMMANDS: tuple[str, ...] = ("synthesize", "check", "prepare", "train", "evaluate", "predict")
+_RESUMED: frozenset[str] = frozenset({"prepare", "train"})
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,9 +27,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (0: done, 1: the command found a problem, 2: wrong usage)."""
+    """Run one command; returns its exit code.
+
+    0: done, 1: the command found a problem, 2: wrong usage, 130: interrupted from the keyboard.
+    """
     args = build_parser().parse_args(argv)
-    return int(importlib.import_module(f"hsta_hf.cli.{args.command}").run(args))
+    try:
+        return int(importlib.import_module(f"hsta_hf.cli.{args.command}").run(args))
+    except KeyboardInterrupt:
+        resumed = "; the same command continues where it stopped" if args.command in _RESUMED else ""
+        print(f"hsta {args.command}: interrupted{resumed}", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
