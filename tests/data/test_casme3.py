@@ -198,6 +198,7 @@ def test_a_repeated_row_is_read_once(casme3_tree: Casme3Tree):
     assert len(report.clips) == 1
     assert report.problems[0].severity == "warning"
     assert report.problems[0].message.startswith("repeats cas(me)3") and "row 2" in report.problems[0].message
+    assert report.problems[0].message.endswith("; this row is left out")
 
 
 def test_rows_that_contradict_each_other_are_an_error_and_the_first_is_kept(casme3_tree: Casme3Tree):

@@ -447,6 +447,14 @@ def test_a_wrong_layout_is_said_in_one_line(
     assert text.startswith(f"hsta prepare: {hint}") and text.count("there is no folder") == 10
 
 
+def test_a_table_without_rows_is_called_that(casme3_tree: Casme3Tree, tmp_path: Path, capsys: pytest.CaptureFixture):
+    root = str(casme3_tree.save())
+    assert run_command(check_command, root) == 1
+    assert "Annotation: cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx, the table has no rows." in capsys.readouterr().out
+    assert run_command(prepare_command, root, str(tmp_path / "out")) == 2
+    assert ".xlsx: the table has no rows; name the right one with --annotation" in capsys.readouterr().err
+
+
 def test_many_rows_without_a_folder_are_one_line_and_all_in_the_report(
     sound_root: Path, casme3_tree: Casme3Tree, tmp_path: Path, capsys: pytest.CaptureFixture
 ):

@@ -52,5 +52,6 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{'Not sound' if unsound else 'Sound'}: {len(clips)} usable clips, {len(lost)} errors, "
         f"{len(problems) - len(lost)} warnings, {len(load.corrections)} corrections."
+        + ("" if load.num_rows else f" {load.annotation}: the table has no rows.")
     )
     return int(unsound)

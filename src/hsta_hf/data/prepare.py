@@ -129,6 +129,8 @@ def prepare(
     load = get_database(database).load(root, annotation)
     if strict and load.problems:
         raise _strict_error(load.problems)
+    if not load.num_rows:
+        raise PrepareError(f"{load.annotation}: the table has no rows; name the right one with --annotation")
     if not load.clips:
         hint = "".join(f"{line}\n" for line in frames_hint(load))
         raise PrepareError(

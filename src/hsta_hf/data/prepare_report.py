@@ -107,7 +107,8 @@ def report_lines(
     lines += [*hint, ""] if hint else []
     if load.synthetic:
         lines += ["This database is synthetic: no number on it is a result on people.", ""]
-    lines += [f"Annotation: {load.annotation.name}, {load.num_rows} rows.", ""]
+    rows = f"{load.num_rows} rows" if load.num_rows else "the table has no rows"
+    lines += [f"Annotation: {load.annotation.name}, {rows}.", ""]
     lines += [*counts_table(load, clips), ""]
     if not load.published_counts:
         lines += ["No published counts apply: this is not the owner's annotation file.", ""]
@@ -122,7 +123,7 @@ def report_lines(
     named = len({problem.source or problem.clip for problem in problems})
     lines += [f"## Problems: {len(problems)} in {named} clips", ""]
     if problems:
-        lines += ["warning: the clip is kept, treated as said. error: a clip, frames or a label are lost.", ""]
+        lines += ["warning: nothing is lost, treated as said. error: a clip, frames or a label are lost.", ""]
         lines += [*problem_lines(problems, limit, rest), ""]
     return lines
 

@@ -254,7 +254,7 @@ class _Reader:
             )
             what = "repeats" if same else "contradicts"
             severity = WARNING if same else ERROR
-            problem("row", f"{what} {first.source} about the same frames; that row is kept", severity)
+            problem("row", f"{what} {first.source} about the same frames; this row is left out", severity)
             return
         if clip.clip_id in self._ids:
             clip = replace(clip, clip_id=f"{clip.clip_id}-{timing.offset}")
