@@ -26,7 +26,7 @@ class Problem:
         clip: The clip as the annotation names it: `subject/filename/onset/apex/offset`, or the row.
         field: The field of the annotation, or "frames".
         message: What is wrong, and what was done about it.
-        severity: "warning": the clip was kept, treated as the message says, nothing of it is lost.
+        severity: "warning": nothing is lost, treated as the message says.
             "error": the clip was left out, or some of its frames or labels are lost.
         source: The file and row.
     """
