@@ -167,7 +167,6 @@ def test_labels_rarer_than_the_folds_are_split_without_a_warning_of_scikit_learn
         warnings.simplefilter("error")
         split = make_split(protocol, subjects, labels, num_folds=4)
     assert split.num_folds == 4
-    assert any("label 3 and has no training clip of it" in message for message in split.warnings)
 
 
 def test_one_subject_with_most_of_the_clips_still_leaves_no_fold_empty():
@@ -200,4 +199,3 @@ def test_ict_me_gives_four_even_folds(shared_dir: Path):
     split = make_split("kfold-subjects", list(table["Subject"]), list(table["emotion"]), num_folds=4)
     assert [len(fold.test_indices) for fold in split.folds] == [80, 80, 80, 80]
     assert [len(fold.test_subjects) for fold in split.folds] == [8, 8, 8, 8]
-    assert split.warnings == ()

@@ -167,17 +167,6 @@ class Split:
             f"seed {self.seed}). {unseen}"
         )
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Classes that a fold tests without having a training clip of them: it cannot get those right."""
-        messages = []
-        for fold in self.folds:
-            trained = {self.labels[index] for index in fold.train_indices}
-            unseen = sorted({str(self.labels[index]) for index in fold.test_indices} - {str(t) for t in trained})
-            if unseen:
-                messages.append(f"fold {fold.index} tests label {', '.join(unseen)} and has no training clip of it")
-        return tuple(messages)
-
     def to_dict(self) -> dict[str, Any]:
         """The split as plain lists and strings, to be saved as JSON beside the results."""
         return {
