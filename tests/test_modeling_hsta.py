@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
@@ -390,91 +391,3 @@ def test_from_videomae_says_what_it_did(videomae_folder: Path) -> None:
 def test_from_videomae_refuses_the_paper_style(videomae_folder: Path) -> None:
     with pytest.raises(ValueError, match="Only block_style='released'"):
         HSTAForMicroExpressionClassification.from_videomae(str(videomae_folder), block_style="paper")
-
-
-def released_to_ours(weights: dict[str, torch.Tensor], depth: list[list[int]]) -> dict[str, torch.Tensor]:
-    """The released implementation's tensors under our names (stream 0 is special, 1 is video)."""
-    ours: dict[str, torch.Tensor] = {}
-    streams = {"0": "special", "1": "video"}
-    for s, stream in streams.items():
-        for kind in ("weight", "bias"):
-            ours[f"hsta.{stream}_embeddings.patch_embeddings.projection.{kind}"] = weights[
-                f"patch_embed.{s}.proj.{kind}"
-            ]
-            ours[f"hsta.{stream}_layernorm.{kind}"] = weights[f"norm.{s}.{kind}"]
-        ours[f"hsta.{stream}_embeddings.cls_token"] = weights[f"cls_token.{s}"]
-        for m, counts in enumerate(depth):
-            for i in range(counts[int(s)]):
-                old, new = f"blocks.{m}.blocks.{s}.{i}", f"hsta.layers.{m}.{stream}.{i}"
-                q, k, v = weights[f"{old}.attn.qkv.weight"].chunk(3)
-                for name, value in (("query", q), ("key", k), ("value", v)):
-                    ours[f"{new}.attention.attention.{name}.weight"] = value.contiguous()
-                ours[f"{new}.attention.attention.query.bias"] = weights[f"{old}.attn.q_bias"]
-                ours[f"{new}.attention.attention.value.bias"] = weights[f"{old}.attn.v_bias"]
-                names = {
-                    "attn.proj": "attention.output.dense",
-                    "norm1": "layernorm_before",
-                    "norm2": "layernorm_after",
-                    "mlp.fc1": "intermediate.dense",
-                    "mlp.fc2": "output.dense",
-                }
-                for before, after in names.items():
-                    for kind in ("weight", "bias"):
-                        ours[f"{new}.{after}.{kind}"] = weights[f"{old}.{before}.{kind}"]
-            names = {
-                f"projs.{s}.0": "project.0",
-                f"projs.{s}.2": "project.2",
-                f"fusion.{s}.norm1": "layernorm",
-                f"fusion.{s}.attn.wq": "query",
-                f"fusion.{s}.attn.wk": "key",
-                f"fusion.{s}.attn.wv": "value",
-                f"fusion.{s}.attn.proj": "output",
-                f"revert_projs.{s}.0": "revert.0",
-                f"revert_projs.{s}.2": "revert.2",
-            }
-            for before, after in names.items():
-                for kind in ("weight", "bias"):
-                    key = f"hsta.layers.{m}.{stream}_cross.{after}.{kind}"
-                    ours[key] = weights[f"blocks.{m}.{before}.{kind}"]
-    for kind in ("weight", "bias"):
-        ours[f"classifier.{kind}"] = weights[f"head.{kind}"]
-    return ours
-
-
-@pytest.mark.parametrize("name", ["released_a", "released_b"])
-def test_released_style_reproduces_the_released_implementation(name: str, shared_dir: Path) -> None:
-    import json
-
-    folder = shared_dir / "reference"
-    geometry = json.loads((folder / f"{name}.json").read_text())
-    weights = load_file(folder / f"{name}.weights.safetensors")
-    vectors = load_file(folder / f"{name}.vectors.safetensors")
-    depth = [[special, video] for special, video, _ in geometry["depth"]]
-    streams = {
-        stream: {
-            "hidden_size": geometry["embed_dim"][stream],
-            "num_attention_heads": geometry["num_heads"][stream],
-            "intermediate_size": geometry["embed_dim"][stream] * geometry["mlp_ratio"],
-            "image_size": geometry["image_size"],
-            "patch_size": geometry["patch_size"][stream],
-            "tubelet_size": geometry["tubelet_size"],
-            "layer_norm_eps": geometry["layer_norm_eps"],
-        }
-        for stream in ("video", "special")
-    }
-    config = HSTAConfig(
-        video_config={**streams["video"], "num_frames": geometry["num_frames"]},
-        special_config=streams["special"],
-        num_hsta_layers=len(depth),
-        num_special_layers=depth[0][0],
-        num_video_layers=depth[0][1],
-        num_labels=geometry["num_classes"],
-        first_patch_position=1,
-    )
-    model = HSTAForMicroExpressionClassification(config).eval()
-    model.load_state_dict(released_to_ours(weights, depth), strict=True)
-    clip = vectors["input"].transpose(1, 2)
-    frames = geometry["num_frames"]
-    with torch.no_grad():
-        out = model(clip[:, :frames], clip[:, frames:])
-    assert (out.logits - vectors["logits"]).abs().max() <= 1e-5

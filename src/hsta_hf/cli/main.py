@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hsta_hf import __version__
 
-COMMANDS: tuple[str, ...] = ("synthesize", "check", "prepare", "train", "evaluate", "predict")
+COMMANDS: tuple[str, ...] = ("synthesize", "check", "prepare", "train", "evaluate", "predict", "convert", "export")
 _RESUMED: frozenset[str] = frozenset({"prepare", "train"})
 
 
