@@ -268,7 +268,7 @@ def from_released(weights: Mapping[str, torch.Tensor], **settings: Any) -> HSTAF
     ours: dict[str, torch.Tensor] = {}
     for key, names in places.items():
         ours |= dict(zip(names, weights[key].detach().chunk(len(names)), strict=True))
-    torch.nn.Module.to(model, geometry.dtype)
+    model.to(geometry.dtype)  # type: ignore[arg-type]  # transformers' wrapper hides `self` from the checker
     model.load_state_dict(ours, strict=True)
     return model.eval()
 
