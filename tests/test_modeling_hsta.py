@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
 
 from hsta_hf.configuration_hsta import HSTAConfig
 from hsta_hf.modeling_hsta import HSTACrossAttention, HSTAForMicroExpressionClassification, HSTAModel
@@ -340,54 +339,3 @@ def test_positions_start_where_the_configuration_says() -> None:
     assert released.shape == videomae.shape == (1, 13, 24)
     assert videomae[0, 0].abs().sum() == 0
     torch.testing.assert_close(released[0, :-1], videomae[0, 1:])
-
-
-@pytest.fixture
-def videomae_folder(tmp_path: Path) -> Path:
-    torch.manual_seed(3)
-    config = VideoMAEConfig(
-        **STREAM, num_hidden_layers=5, num_frames=16, decoder_hidden_size=16, decoder_num_attention_heads=2
-    )
-    VideoMAEForPreTraining(config).save_pretrained(tmp_path / "videomae")
-    return tmp_path / "videomae"
-
-
-def test_from_videomae_takes_the_first_layers_in_order(videomae_folder: Path) -> None:
-    source = VideoMAEModel.from_pretrained(videomae_folder).state_dict()
-    model = HSTAForMicroExpressionClassification.from_videomae(str(videomae_folder), num_labels=7, num_hsta_layers=2)
-    assert model.num_labels == 7
-    assert model.config.stream("video").num_frames == 6
-    ours = model.state_dict()
-    query = "attention.attention.query.weight"
-    for m in range(2):
-        for i in range(2):
-            assert torch.equal(
-                ours[f"hsta.layers.{m}.video.{i}.{query}"], source[f"encoder.layer.{2 * m + i}.{query}"]
-            )
-        assert torch.equal(ours[f"hsta.layers.{m}.special.0.{query}"], source[f"encoder.layer.{m}.{query}"])
-    for stream in ("video", "special"):
-        key = "patch_embeddings.projection.weight"
-        assert torch.equal(ours[f"hsta.{stream}_embeddings.{key}"], source[f"embeddings.{key}"])
-
-
-def test_from_videomae_says_what_it_did(videomae_folder: Path) -> None:
-    model = HSTAForMicroExpressionClassification.from_videomae(
-        str(videomae_folder), num_hsta_layers=4, special_config={"hidden_size": 16, "num_attention_heads": 2}
-    )
-    report = model.videomae_report
-    assert report is not None
-    loaded_or_fresh = {id(p) for p in report.loaded_parameters}
-    by_name = dict(model.named_parameters())
-    assert set(report.initialised) == {name for name, p in by_name.items() if id(p) not in loaded_or_fresh}
-    # M * L_v = 8 layers are asked of a checkpoint of 5: the last three start afresh, and are named.
-    assert any("layers.2.video.1." in name for name in report.initialised)
-    assert not any("layers.1.video." in name for name in report.initialised)
-    # The special stream is narrower than the checkpoint: nothing fits, and each tensor says so.
-    assert any("special stream has another shape" in line for line in report.skipped)
-    assert "hsta.video_embeddings.cls_token" in report.initialised
-    assert "loaded" in str(report) and "initialised" in str(report)
-
-
-def test_from_videomae_refuses_the_paper_style(videomae_folder: Path) -> None:
-    with pytest.raises(ValueError, match="Only block_style='released'"):
-        HSTAForMicroExpressionClassification.from_videomae(str(videomae_folder), block_style="paper")

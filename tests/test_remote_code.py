@@ -27,6 +27,7 @@ CODE_FILES = {
     "video_reading_hsta.py",
     "frame_selection.py",
     "optical_flow_hsta.py",
+    "videomae_checkpoint_hsta.py",
     "videomae_start_hsta.py",
 }
 

@@ -111,7 +111,9 @@ class ModelArguments:
     )
     processor: dict[str, Any] | None = _field(None, "HSTAVideoProcessor fields that differ from its defaults.")
     pretrained: str | None = _field(None, "Folder or Hub name of an HSTA model to start from.")
-    videomae: str | None = _field(None, "Folder or Hub name of a VideoMAE checkpoint to start both streams from.")
+    videomae: str | None = _field(
+        None, "Folder, Hub name or weight file of a VideoMAE or VideoMAE v2 checkpoint to start both streams from."
+    )
     pretrain_dataset: str | None = _field(
         None, "Prepared dataset to train on once, before the folds start from its result."
     )
