@@ -1,7 +1,6 @@
 """Conversion to and from the authors' released implementation: tensors, outputs, and what is refused.
 
-The first part is that implementation again, slow and obvious, from the layout table of its state dict: what to compare
-with where no vectors of the real one are at hand.
+The first part is that implementation again, slow and obvious, written from the layout table of its state dict.
 """
 
 from __future__ import annotations
@@ -376,6 +375,8 @@ def test_heads_are_asked_for_with_the_widths(widths: tuple[int, int], hint: str)
         ({"image_size": 15}, "image_size is 15 pixels, less than one patch of the video stream: 16"),
         ({"labels": ["a", "b"]}, r"labels are \['a', 'b'\]; the head has 5 rows"),
         ({"labels": list("abcda")}, "the head has 5 rows, so give as many different names"),
+        ({"num_frames": 0}, "num_frames is 0; a stream has at least one frame"),
+        ({"layer_norm_eps": 0.0}, r"layer_norm_eps is 0\.0; it must be above 0"),
         ({"num_frames": 5}, "num_frames=5 is not a multiple of tubelet_size=2"),
     ],
 )
@@ -396,7 +397,6 @@ def test_models_that_the_released_implementation_does_not_have_are_not_written_f
         "use_csta": False,
         "use_video_stream": False,
         "num_special_layers": 0,
-        "video_config": {**stream, "layer_norm_eps": 1e-12},
         "special_config": {**stream, "hidden_act": "relu"},
     }.items():
         model = HSTAForMicroExpressionClassification(HSTAConfig(**{**fields, field: value}))
@@ -405,6 +405,11 @@ def test_models_that_the_released_implementation_does_not_have_are_not_written_f
     fields["special_config"] = {**stream, "image_size": 48}
     with pytest.raises(ReleasedCheckpointError, match="image_size is 32 for the video, 48 for the special stream"):
         to_released(HSTAForMicroExpressionClassification(HSTAConfig(**fields)))
+    fields["special_config"] = {**stream, "layer_norm_eps": 1e-5}
+    with pytest.raises(ReleasedCheckpointError, match="layer_norm_eps is 1e-06 for the video, 1e-05 for the special"):
+        to_released(HSTAForMicroExpressionClassification(HSTAConfig(**fields)))
+    fields["video_config"] = fields["special_config"]  # what conversion with another epsilon leaves
+    assert "head.weight" in to_released(HSTAForMicroExpressionClassification(HSTAConfig(**fields)))
 
 
 @pytest.mark.slow

@@ -175,11 +175,16 @@ def released_config(
 
     Raises:
         ReleasedCheckpointError: if heads are missing or do not divide a width, if there are not as many labels as the
-            head has rows or one comes twice, or if a stream would have no patch.
+            head has rows or one comes twice, if a stream would have no frame or no patch, or for an epsilon of 0.
         ValueError: from [`HSTAConfig`], for frame counts that do not fill the tubelets.
     """
     if video_heads is None or special_heads is None:
         raise ReleasedCheckpointError(_heads_needed(geometry))
+    for setting, value in (("num_frames", num_frames), ("special_frames", special_frames)):
+        if value < 1:
+            raise ReleasedCheckpointError(f"{setting} is {value}; a stream has at least one frame.")
+    if not layer_norm_eps > 0:
+        raise ReleasedCheckpointError(f"layer_norm_eps is {layer_norm_eps}; it must be above 0.")
     given = {"video": (video_heads, num_frames), "special": (special_heads, special_frames)}
     streams: dict[str, Any] = {}
     for name, (heads, frames) in given.items():
@@ -298,15 +303,20 @@ def to_released(model: HSTAForMicroExpressionClassification) -> dict[str, torch.
     for field in ("num_video_layers", "num_special_layers"):
         if getattr(config, field) < 1:
             wrong.append(f"{field} is {getattr(config, field)} (there: 1 or more)")
-    for name in STREAMS:
-        stream = config.stream(name)
-        if stream.layer_norm_eps != LAYER_NORM_EPS:
-            wrong.append(f"{name}_config.layer_norm_eps is {stream.layer_norm_eps} (there: {LAYER_NORM_EPS})")
+    special, video = (config.stream(name) for name in STREAMS)
+    for name, stream in (("special", special), ("video", video)):
         if stream.hidden_act != "gelu":
             wrong.append(f"{name}_config.hidden_act is {stream.hidden_act!r} (there: 'gelu')")
-    sizes = [config.stream(name).image_size for name in STREAMS]
-    if sizes[0] != sizes[1] or not isinstance(sizes[0], int):
-        wrong.append(f"image_size is {sizes[1]} for the video, {sizes[0]} for the special stream (there: one square)")
+    if video.layer_norm_eps != special.layer_norm_eps:
+        wrong.append(
+            f"layer_norm_eps is {video.layer_norm_eps} for the video, {special.layer_norm_eps} for the special stream "
+            "(there: one for both)"
+        )
+    if video.image_size != special.image_size or not isinstance(video.image_size, int):
+        wrong.append(
+            f"image_size is {video.image_size} for the video, {special.image_size} for the special stream (there: one "
+            "square for both)"
+        )
     if wrong:
         raise ReleasedCheckpointError(
             f"The released implementation has no such model, and its tensors would not tell: {'; '.join(wrong)}."

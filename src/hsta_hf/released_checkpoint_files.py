@@ -210,7 +210,7 @@ def save_model_folder(
     Raises:
         FileExistsError: if `folder` is not empty and `overwrite` is off, or it is no saved model.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # "." has no name to derive another from
     check_folder(folder, overwrite)
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)

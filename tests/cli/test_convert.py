@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+from transformers import (
+    AutoModelForVideoClassification,
+    AutoVideoProcessor,
+    VideoMAEConfig,
+    VideoMAEModel,
+    pipeline,
+)
 
 from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification, HSTAModel
 from hsta_hf.cli.main import main
@@ -187,7 +193,18 @@ def test_the_way_back_refuses_models_that_are_not_whole_or_not_released(
     headless = HSTAModel(small_model().config)
     headless.save_pretrained(tmp_path / "headless")
     assert convert(tmp_path / "headless", tmp_path / "back.pth", "--to_released") == 1
-    assert "lacks weights of the classifier: classifier.bias, classifier.weight" in capsys.readouterr().err
+    assert "not whole; missing weights: classifier.bias, classifier.weight" in capsys.readouterr().err
+    other = VideoMAEConfig(**VIDEO, num_hidden_layers=1, decoder_hidden_size=24, decoder_num_attention_heads=2)
+    VideoMAEModel(other).save_pretrained(tmp_path / "videomae")
+    assert convert(tmp_path / "videomae" / "config.json", tmp_path / "back.pth", "--to_released") == 1
+    assert "is a file; --to_released takes a model folder" in capsys.readouterr().err.splitlines()[-1]
+    assert convert(tmp_path / "videomae", tmp_path / "back.pth", "--to_released") == 1
+    assert "is a videomae model; wanted is a saved HSTA model" in capsys.readouterr().err
+    small_model().save_pretrained(tmp_path / "more")
+    stored = load_file(tmp_path / "more" / "model.safetensors")
+    save_file({**stored, "extra.weight": torch.ones(1)}, tmp_path / "more" / "model.safetensors", {"format": "pt"})
+    assert convert(tmp_path / "more", tmp_path / "back.pth", "--to_released") == 1
+    assert "not whole; unexpected weights: extra.weight" in capsys.readouterr().err
     small_model(block_style="paper").save_pretrained(tmp_path / "paper")
     assert convert(tmp_path / "paper", tmp_path / "back.pth", "--to_released") == 1
     assert "block_style is 'paper'" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -177,24 +178,37 @@ def _geometry_lines(geometry: ReleasedGeometry, checkpoint: ReleasedCheckpoint, 
 
 
 def _to_released(args: argparse.Namespace) -> int:
+    from transformers import AutoConfig
+
+    from hsta_hf.configuration_hsta import HSTAConfig
     from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
     from hsta_hf.released_checkpoint import ReleasedCheckpointError, to_released
     from hsta_hf.released_checkpoint_files import write_released_checkpoint
 
+    if Path(args.checkpoint).is_file():
+        raise ReleasedCheckpointError(f"{args.checkpoint} is a file; --to_released takes a model folder.")
+    saved = AutoConfig.from_pretrained(args.checkpoint)
+    if not isinstance(saved, HSTAConfig):
+        raise ReleasedCheckpointError(
+            f"{args.checkpoint} is a {saved.model_type} model; wanted is a saved HSTA model."
+        )
     # dtype: as saved; the default of older transformers is float32, which would change the tensors.
     loaded: Any = HSTAForMicroExpressionClassification.from_pretrained(
         args.checkpoint, dtype="auto", use_safetensors=True, output_loading_info=True
     )
     model, report = loaded
-    if lacking := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
-        raise ReleasedCheckpointError(f"{args.checkpoint} lacks weights of the classifier: {', '.join(lacking)}.")
+    for kind in ("missing", "mismatched", "unexpected"):
+        if keys := sorted(str(key) for key in report[f"{kind}_keys"]):
+            raise ReleasedCheckpointError(f"{args.checkpoint} is not whole; {kind} weights: {', '.join(keys)}.")
     weights = to_released(model)
     write_released_checkpoint(weights, args.output, args.overwrite)
     config = model.config
     video, special = config.stream("video"), config.stream("special")
     print(f"Wrote {len(weights)} tensors to {args.output}. What they do not tell, for the way back:")
     print(f"  --video_heads {video.num_attention_heads} --special_heads {special.num_attention_heads} \\")
-    print(f"  --image_size {video.image_size} --num_frames {video.num_frames} \\")
+    print(
+        f"  --image_size {video.image_size} --num_frames {video.num_frames} --layer_norm_eps {video.layer_norm_eps} \\"
+    )
     print(f"  --labels {shlex.join(str(config.id2label[i]) for i in range(config.num_labels))}")
     print(f"and of the model's own: {special.num_frames} special frames, loss {config.classification_loss}.")
     return 0
