@@ -24,6 +24,7 @@ CODE_FILES = {
     "configuration_hsta.py",
     "modeling_hsta.py",
     "video_processing_hsta.py",
+    "token_reduction_hsta.py",
     "video_reading_hsta.py",
     "frame_selection.py",
     "optical_flow_hsta.py",

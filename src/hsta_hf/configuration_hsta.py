@@ -77,6 +77,10 @@ class HSTAConfig(PreTrainedConfig):
         first_patch_position (`int`, defaults to 0):
             Row of the sinusoid table that the first patch takes. 0: as VideoMAE checkpoints expect, the [CLS] has no
             position. 1: as the released implementation, where row 0 is added to the [CLS].
+        token_reduction (`float`, defaults to 0.0):
+            Share of the video stream's patches that are saved by merging tubelets that do not move into the one
+            before them; 0 is off and exact. With t tubelets at most 1 - 1/t (2/3 for 6 frames), since every place
+            keeps a token. May be changed on a trained model; hidden states and maps keep their shapes.
         classification_loss (`str`, defaults to `"mse"`):
             `"mse"`: mean squared error between softmax scores and the one-hot label (eq. 16). `"cross_entropy"`: as
             the released implementation. For `problem_type="multi_label_classification"` (action units) the scores
@@ -116,6 +120,7 @@ class HSTAConfig(PreTrainedConfig):
     use_csta: bool = True
     block_style: str = "released"
     first_patch_position: int = 0
+    token_reduction: float | int = 0.0
     classification_loss: str = "mse"
     drop_path_rate: float | int = 0.0
     classifier_dropout: float | int = 0.0
@@ -147,6 +152,13 @@ class HSTAConfig(PreTrainedConfig):
         if self.first_patch_position not in (0, 1):
             raise ValueError(
                 f"HSTAConfig.first_patch_position is {self.first_patch_position}; it is 0 (VideoMAE) or 1 (released)."
+            )
+        tubelets = self.stream("video").num_frames // self.stream("video").tubelet_size
+        most = round(1 - 1 / tubelets, 3)
+        if not 0 <= self.token_reduction <= most:
+            raise ValueError(
+                f"HSTAConfig.token_reduction is {self.token_reduction}; {tubelets} tubelets "
+                f"({self.stream('video').num_frames} frames) allow from 0 to {most}."
             )
         for name in _STREAM_DEFAULTS:
             stream = getattr(self, name)

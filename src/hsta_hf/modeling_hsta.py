@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, VideoMAEConfig, VideoMAEModel
+from transformers import PreTrainedModel, VideoMAEConfig
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -27,7 +27,9 @@ from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hsta import HSTAConfig
-from .videomae_start_hsta import VideoMAEReport, load_videomae, stream_geometry
+from .token_reduction_hsta import TokenGroups, group_still_patches, temporal_change
+from .videomae_checkpoint_hsta import read_videomae
+from .videomae_start_hsta import VideoMAEReport, load_videomae, stream_configs
 
 logger = logging.get_logger(__name__)
 
@@ -126,14 +128,17 @@ class HSTAReleasedUSTA(VideoMAELayer):
         self.drop_path = HSTADropPath(drop_path_rate)
 
     def forward(  # type: ignore[override]  # VideoMAE's layer returns no map
-        self, hidden_states: torch.Tensor, output_attentions: bool = False
+        self, hidden_states: torch.Tensor, output_attentions: bool = False, cls_only: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(batch, 1 + patches, width)` to the same shape, and the map `(batch, heads, 1 + patches, 1 + patches)`."""
+        """`(batch, 1 + patches, width)` to the same shape, and the map `(batch, heads, 1 + patches, 1 + patches)`;
+        with `cls_only`, the [CLS] and its row of the map alone."""
         attention = self.attention.attention
         normed = self.layernorm_before(hidden_states)
+        if cls_only:
+            hidden_states = hidden_states[:, :1]
         context, weights = _attend(
             attention,
-            attention.query(normed),
+            attention.query(normed[:, :1] if cls_only else normed),
             attention.key(normed),
             attention.value(normed),
             attention.config,
@@ -159,11 +164,14 @@ class HSTAPaperUSTA(GradientCheckpointingLayer):
         self.drop_path = HSTADropPath(drop_path_rate)
 
     def forward(
-        self, hidden_states: torch.Tensor, output_attentions: bool = False
+        self, hidden_states: torch.Tensor, output_attentions: bool = False, cls_only: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(batch, 1 + patches, width)` to the same shape, and the map `(batch, 1, 1 + patches, 1 + patches)`."""
-        query, key, value = self.query(hidden_states), self.key(hidden_states), self.value(hidden_states)
-        context, weights = _attend(self, query, key, value, self.config, 1, output_attentions)
+        """`(batch, 1 + patches, width)` to the same shape, and the map `(batch, 1, 1 + patches, 1 + patches)`; with
+        `cls_only`, the [CLS] and its row of the map alone."""
+        key, value = self.key(hidden_states), self.value(hidden_states)
+        if cls_only:
+            hidden_states = hidden_states[:, :1]
+        context, weights = _attend(self, self.query(hidden_states), key, value, self.config, 1, output_attentions)
         return self.layernorm(hidden_states + self.drop_path(self.dropout(context))), weights
 
 
@@ -200,10 +208,34 @@ class HSTACrossAttention(GradientCheckpointingLayer):
         `(batch, heads, 1, 1 + patches)`."""
         projected = self.project(cls)
         tokens = self.layernorm(torch.cat((projected, other_patches), dim=1))
-        query, key, value = self.query(tokens[:, :1]), self.key(tokens), self.value(tokens)
-        context, weights = _attend(self, query, key, value, self.config, self.num_heads, output_attentions)
+        query = self.query(tokens[:, :1])
+        weights: torch.Tensor | None
+        if type(self.key) is nn.Linear and type(self.value) is nn.Linear:
+            context, weights = self._attend_with_one_query(query, tokens)
+        else:  # adapters and quantised layers are more than their weight
+            context, weights = _attend(
+                self, query, self.key(tokens), self.value(tokens), self.config, self.num_heads, output_attentions
+            )
         fused = projected + self.drop_path(self.dropout(self.output(context)))
-        return self.revert(fused), weights
+        return self.revert(fused), weights if output_attentions else None
+
+    def _attend_with_one_query(self, query: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attention of one query `(batch, 1, width)` over tokens `(batch, tokens, width)` without their keys and
+        values: q . (Wk x + bk) = (q Wk) . x + q . bk, and the mean of (Wv x + bv) is Wv (mean of x) + bv. The same
+        numbers to rounding, for a hundredth of the multiplications."""
+        batch, _, width = query.shape
+        heads = self.num_heads
+        query = query.view(batch, heads, width // heads)
+        key_weight, value_weight = (layer.weight.view(heads, -1, width) for layer in (self.key, self.value))
+        scores = torch.einsum("bhd,hdw->bhw", query, key_weight) @ tokens.transpose(1, 2)
+        if self.key.bias is not None:
+            scores = scores + (query * self.key.bias.view(heads, -1)).sum(dim=-1, keepdim=True)
+        weights = nn.functional.softmax(scores * (width // heads) ** -0.5, dim=-1, dtype=torch.float32).to(query.dtype)
+        weights = nn.functional.dropout(weights, self.config.attention_probs_dropout_prob, self.training)
+        context = torch.einsum("bhw,hdw->bhd", weights @ tokens, value_weight)
+        if self.value.bias is not None:  # the weights sum to 1, except under dropout
+            context = context + weights.sum(dim=-1, keepdim=True) * self.value.bias.view(heads, -1)
+        return context.reshape(batch, 1, width), weights[:, :, None]
 
 
 def _projection(width_in: int, width_out: int, eps: float) -> nn.Sequential:
@@ -264,21 +296,28 @@ class HSTALayer(nn.Module):
             self.special_cross = HSTACrossAttention(special, video, config.block_style, drop_path_rate)
 
     def forward(
-        self, video: torch.Tensor | None, special: torch.Tensor | None, output_attentions: bool = False
+        self,
+        video: torch.Tensor | None,
+        special: torch.Tensor | None,
+        output_attentions: bool = False,
+        cls_only: bool = False,
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, dict[str, list[torch.Tensor]]]:
-        """Both streams `(batch, 1 + patches, width)` to the same shapes, and the maps by stream and kind."""
+        """Both streams `(batch, 1 + patches, width)` to the same shapes, and the maps by stream and kind; with
+        `cls_only`, for the last layer, only the [CLS] of each stream, and nothing that it does not need."""
         maps: dict[str, list[torch.Tensor]] = {
             "video": [],
             "special": [],
             "video_cross": [],
             "special_cross": [],
         }
-        for layer in self.video:
-            video, weights = layer(video, output_attentions)
-            maps["video"].append(weights)
-        for layer in self.special:
-            special, weights = layer(special, output_attentions)
-            maps["special"].append(weights)
+        crosses = self.video_cross is not None and self.special_cross is not None
+        streams = {"video": video, "special": special}
+        for name, layers in (("video", self.video), ("special", self.special)):
+            for number, layer in enumerate(layers, start=1):
+                last = cls_only and not crosses and number == len(layers)
+                streams[name], weights = layer(streams[name], output_attentions, last)
+                maps[name].append(weights)
+        video, special = streams["video"], streams["special"]
         if self.video_cross is not None and self.special_cross is not None:
             assert video is not None and special is not None
             # Both directions read the streams as they were before the CSTA.
@@ -286,6 +325,8 @@ class HSTALayer(nn.Module):
             maps["video_cross"].append(weights)
             special_cls, weights = self.special_cross(special[:, :1], video[:, 1:], output_attentions)
             maps["special_cross"].append(weights)
+            if cls_only:
+                return video_cls, special_cls, maps
             video = torch.cat((video_cls, video[:, 1:]), dim=1)
             special = torch.cat((special_cls, special[:, 1:]), dim=1)
         return video, special, maps
@@ -389,14 +430,24 @@ class HSTAModel(HSTAPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         video = self._embed("pixel_values", pixel_values, self.video_embeddings)
         special = self._embed("special_pixel_values", special_pixel_values, self.special_embeddings)
+        groups = self._group_tokens(pixel_values)
+        if groups is not None and video is not None:
+            video = groups.merge(video)
         video_states, special_states = [video], [special]
         maps: dict[str, list[torch.Tensor]] = {}
-        for layer in self.layers:
-            video, special, layer_maps = layer(video, special, bool(output_attentions))
+        for number, layer in enumerate(self.layers, start=1):
+            # Of the last layer only the [CLS] is read, unless hidden states or maps are to be shown.
+            cls_only = number == len(self.layers) and not output_hidden_states and not output_attentions
+            video, special, layer_maps = layer(video, special, bool(output_attentions), cls_only)
             video_states.append(video)
             special_states.append(special)
             for name, weights in layer_maps.items():
                 maps.setdefault(name, []).extend(weights)
+        if groups is not None and output_hidden_states:
+            video_states = [groups.unmerge(state) for state in video_states if state is not None]
+        if groups is not None and output_attentions:
+            maps["video"] = [groups.unmerge_map(weights) for weights in maps["video"]]
+            maps["special_cross"] = [groups.unmerge_keys(weights) for weights in maps["special_cross"]]
 
         def kept(values: list[Any], wanted: bool | None, stream: torch.Tensor | None) -> tuple[Any, ...] | None:
             return tuple(values) if wanted and stream is not None else None
@@ -412,6 +463,16 @@ class HSTAModel(HSTAPreTrainedModel):
             video_cross_attentions=kept(maps["video_cross"], crossed, video),
             special_cross_attentions=kept(maps["special_cross"], crossed, special),
         )
+
+    def _group_tokens(self, pixel_values: torch.Tensor | None) -> TokenGroups | None:
+        """Which tokens of the video stream are merged, or `None` where `token_reduction` is off."""
+        if not self.config.token_reduction or self.video_embeddings is None or pixel_values is None:
+            return None
+        patches = self.video_embeddings.patch_embeddings
+        height, width = patches.patch_size
+        change = temporal_change(pixel_values, patches.tubelet_size, (height, width))
+        merged_away = min(int(self.config.token_reduction * patches.num_patches), change[0].numel())
+        return group_still_patches(change, merged_away)
 
     @staticmethod
     def _embed(name: str, pixels: torch.Tensor | None, embeddings: HSTAEmbeddings | None) -> torch.Tensor | None:
@@ -515,27 +576,30 @@ class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
 
     @classmethod
     def from_videomae(cls, path_or_repo: str, **config: Any) -> HSTAForMicroExpressionClassification:
-        """Start both streams from a VideoMAE checkpoint.
+        """Start both streams from a VideoMAE or VideoMAE v2 checkpoint.
 
         The first M * L_v encoder layers go to the video stream in order, the first M * L_s to the special stream, and
-        the tubelet embedding to both. What was loaded, skipped and initialised is logged, and kept in
-        `model.videomae_report`.
+        the tubelet embedding to both. Positions are computed: a stream takes the first rows of the checkpoint's
+        table, so 6 frames take the first 3 of its 8 tubelet slots. What was loaded, skipped and initialised is
+        logged, and kept in `model.videomae_report` with the positions taken.
 
         Args:
-            path_or_repo: a folder or Hub repository with a VideoMAE checkpoint in safetensors.
+            path_or_repo: a folder or Hub repository with a VideoMAE model of transformers or of VideoMAE v2 (no code
+                of it is run), or one `.safetensors` or `.pth` file of the original layout.
             config: fields of [`HSTAConfig`]; `video_config` and `special_config` dictionaries are merged into the
-                checkpoint's configuration, whose geometry both streams take otherwise.
+                checkpoint's configuration, whose geometry both streams take otherwise. A single file does not tell
+                its heads: `video_config={"num_attention_heads": 12}`.
 
         Raises:
-            ValueError: if `block_style="paper"`, whose layers cannot hold VideoMAE's.
+            FileNotFoundError: if there is no such checkpoint; the files looked for are named.
+            ValueError: if `block_style="paper"`, whose layers cannot hold VideoMAE's; if the checkpoint is no
+                VideoMAE, or has learned positions or other parts that the streams do not have.
         """
         if config.get("block_style", "released") != "released":
             raise ValueError("Only block_style='released' can start from VideoMAE: the paper's USTA has no MLP.")
-        # dtype: a half-precision checkpoint starts a float32 model; cast afterwards if you want it smaller.
-        source = VideoMAEModel.from_pretrained(path_or_repo, use_safetensors=True, dtype=torch.float32)
-        for name in ("video_config", "special_config"):
-            config[name] = stream_geometry(source, config.get(name))
-        model = cls(HSTAConfig(**config))
+        source = read_videomae(path_or_repo)
+        # A half-precision checkpoint starts a float32 model; cast afterwards if you want it smaller.
+        model = cls(HSTAConfig(**{**config, **stream_configs(source, config)}))
         model.videomae_report = load_videomae(source, model)
         logger.info("%s", model.videomae_report)
         return model
