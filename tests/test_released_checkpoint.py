@@ -443,8 +443,7 @@ def test_a_full_size_model_converts_runs_and_comes_back(tmp_path: Path) -> None:
     wrote = time.perf_counter()
     print(
         f"{model.num_parameters():,} parameters: converted in {converted - start:.1f} s, one clip in "
-        f"{ran - loaded:.2f} s, written back in {wrote - ran:.1f} s; largest difference {worst:.1e} of logits up to "
-        f"{logits.abs().max():.1f}, [CLS] up to {max(x.abs().max() for pair in cls_tokens for x in pair):.1f}"
+        f"{ran - loaded:.2f} s, written back in {wrote - ran:.1f} s; largest difference {worst:.1e}"
     )
     assert worst <= 1e-5
     assert_same_tensors(torch.load(back, weights_only=True), weights)
