@@ -49,6 +49,7 @@ def test_save_and_load_keeps_every_field(tmp_path: Path) -> None:
         ({"num_special_layers": -1}, "num_special_layers is -1"),
         ({"first_patch_position": 2}, "first_patch_position is 2"),
         ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0"),
+        ({"video_config": {"num_frames": 0}}, "HSTAConfig.video_config: num_frames is 0; it must be at least 1"),
         ({"special_config": {"num_frames": 1}}, "num_frames=1 is not a multiple of tubelet_size=2; tubelet_size=1"),
         ({"video_config": {"num_frames": 5}}, "video_config: num_frames=5 is not a multiple of tubelet_size=2"),
         ({"special_config": {"hidden_size": 100}}, "special_config: hidden_size=100 is not a multiple"),

@@ -153,15 +153,10 @@ class HSTAConfig(PreTrainedConfig):
             raise ValueError(
                 f"HSTAConfig.first_patch_position is {self.first_patch_position}; it is 0 (VideoMAE) or 1 (released)."
             )
-        tubelets = self.stream("video").num_frames // self.stream("video").tubelet_size
-        most = round(1 - 1 / tubelets, 3)
-        if not 0 <= self.token_reduction <= most:
-            raise ValueError(
-                f"HSTAConfig.token_reduction is {self.token_reduction}; {tubelets} tubelets "
-                f"({self.stream('video').num_frames} frames) allow from 0 to {most}."
-            )
         for name in _STREAM_DEFAULTS:
             stream = getattr(self, name)
+            if stream.num_frames < 1:
+                raise ValueError(f"HSTAConfig.{name}: num_frames is {stream.num_frames}; it must be at least 1.")
             if stream.num_frames % stream.tubelet_size:
                 raise ValueError(
                     f"HSTAConfig.{name}: num_frames={stream.num_frames} is not a multiple of "
@@ -172,6 +167,13 @@ class HSTAConfig(PreTrainedConfig):
                     f"HSTAConfig.{name}: hidden_size={stream.hidden_size} is not a multiple of "
                     f"num_attention_heads={stream.num_attention_heads}."
                 )
+        tubelets = self.stream("video").num_frames // self.stream("video").tubelet_size
+        most = round(1 - 1 / tubelets, 3)
+        if not 0 <= self.token_reduction <= most:
+            raise ValueError(
+                f"HSTAConfig.token_reduction is {self.token_reduction}; {tubelets} tubelets "
+                f"({self.stream('video').num_frames} frames) allow from 0 to {most}."
+            )
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> HSTAConfig:
