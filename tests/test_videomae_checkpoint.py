@@ -36,8 +36,8 @@ def start(path: Path | str, **fields: Any) -> HSTAForMicroExpressionClassificati
     return HSTAForMicroExpressionClassification.from_videomae(str(path), **fields).eval()
 
 
-def frames(count: int, size: int = 32, seed: int = 1, batch: int = 2) -> torch.Tensor:
-    return torch.randn(batch, count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+def frames(count: int, size: int = 32, seed: int = 1) -> torch.Tensor:
+    return torch.randn(1, count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 # --- the layouts ---
@@ -257,6 +257,13 @@ def test_giant_and_biasless_geometries_are_read_off_the_tensors(tmp_path: Path, 
         assert (config.patch_size, config.tubelet_size, config.qv_bias, config.num_channels) == (14, 1, False, 3)
         assert config.layer_norm_eps == 1e-6
     assert not any("layers.0" in name and "cross" not in name for name in model.videomae_report.initialised)
+
+
+def test_a_v2_configuration_tells_what_tensors_do_not(tmp_path: Path, source: VideoMAEForPreTraining) -> None:
+    model = start(write_v2_folder(tmp_path / "v2", source, layer_norm_eps=1e-3, drop_rate=0.1, attn_drop_rate=0.2))
+    config = model.config.stream("video")
+    assert (config.layer_norm_eps, config.image_size, config.num_attention_heads) == (1e-3, 32, 4)
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.1, 0.2)
 
 
 # --- what is refused ---

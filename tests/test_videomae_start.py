@@ -24,8 +24,8 @@ def start(path: Path | str, **fields: Any) -> HSTAForMicroExpressionClassificati
     return HSTAForMicroExpressionClassification.from_videomae(str(path), **fields).eval()
 
 
-def frames(count: int, size: int = 32, seed: int = 1, batch: int = 2) -> torch.Tensor:
-    return torch.randn(batch, count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+def frames(count: int, size: int = 32, seed: int = 1) -> torch.Tensor:
+    return torch.randn(1, count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def attend_without_cls(
@@ -98,7 +98,7 @@ def largest_difference(
         # The MLP ratio of VideoMAE v2's giant is 48/11, its patches have 14 pixels.
         ((1, 4, 3), 2, {"hidden_size": 44, "num_attention_heads": 2, "intermediate_size": 192, "patch_size": 14}),
         ((2, 1, 2), 3, {"tubelet_size": 3, "num_frames": 15, "qv_bias": False, "image_size": 40}),
-        ((1, 5, 1), 2, {"layer_norm_eps": 1e-12, "hidden_size": 96, "num_attention_heads": 12}),
+        ((1, 5, 1), 2, {"layer_norm_eps": 1e-2, "hidden_size": 96, "num_attention_heads": 12}),
     ],
 )
 def test_without_csta_and_cls_the_streams_are_videomae_cut_short(
