@@ -230,7 +230,8 @@ class HSTACrossAttention(GradientCheckpointingLayer):
         scores = torch.einsum("bhd,hdw->bhw", query, key_weight) @ tokens.transpose(1, 2)
         if self.key.bias is not None:
             scores = scores + (query * self.key.bias.view(heads, -1)).sum(dim=-1, keepdim=True)
-        weights = nn.functional.softmax(scores * (width // heads) ** -0.5, dim=-1, dtype=torch.float32).to(query.dtype)
+        precise = torch.promote_types(query.dtype, torch.float32)  # half precision sums badly over many tokens
+        weights = nn.functional.softmax(scores * (width // heads) ** -0.5, dim=-1, dtype=precise).to(query.dtype)
         weights = nn.functional.dropout(weights, self.config.attention_probs_dropout_prob, self.training)
         context = torch.einsum("bhw,hdw->bhd", weights @ tokens, value_weight)
         if self.value.bias is not None:  # the weights sum to 1, except under dropout
