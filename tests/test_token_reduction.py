@@ -180,6 +180,16 @@ def test_it_trains_and_gradients_reach_the_embedding(pixels: dict[str, torch.Ten
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_runs_in_half_precision(dtype: torch.dtype, pixels: dict[str, torch.Tensor]) -> None:
+    model = model_with(token_reduction=0.5)
+    with torch.no_grad():
+        expected = model(**pixels).logits
+        half = model.to(dtype)(**{name: x.to(dtype) for name, x in pixels.items()}).logits
+    assert half.dtype == dtype
+    torch.testing.assert_close(half.float(), expected, atol=0.02, rtol=0.05)
+
+
 @pytest.mark.parametrize("ratio", [-0.1, 0.7, 1.0])
 def test_a_ratio_that_would_leave_a_place_without_a_token_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match=r"token_reduction is .*3 tubelets \(6 frames\) allow from 0 to 0\.667"):

@@ -59,9 +59,10 @@ def temporal_change(pixel_values: torch.Tensor, tubelet_size: int, patch_size: t
         patch_size: height and width of a patch, pixels.
 
     Returns:
-        `(batch, tubelets - 1, patches of a frame)`, in the order of the tubelet embedding.
+        `(batch, tubelets - 1, patches of a frame)`, float32, in the order of the tubelet embedding.
     """
-    change = (pixel_values[:, tubelet_size:] - pixel_values[:, :-tubelet_size]).abs().mean(dim=2)
+    pixels = pixel_values.float()  # a CPU cannot pool half precision
+    change = (pixels[:, tubelet_size:] - pixels[:, :-tubelet_size]).abs().mean(dim=2)
     return nn.functional.avg_pool3d(change, (tubelet_size, *patch_size)).flatten(2)
 
 
