@@ -353,6 +353,12 @@ class HSTAPreTrainedModel(PreTrainedModel):
             if stream._attn_implementation is None:
                 stream._attn_implementation_internal = config._attn_implementation
 
+    def post_init(self) -> None:
+        super().post_init()
+        # FSDP wraps by class name and refuses the name of a class that this style or stream does not have.
+        present = {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = sorted(present.intersection(self._no_split_modules or ()))
+
     def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
         """As in transformers, `"eager"`, `"sdpa"`, …; the streams, which are no models of their own, follow."""
         if isinstance(attn_implementation, dict):
