@@ -194,15 +194,18 @@ def test_a_new_batch_size_does_not_compile_anew_each_time() -> None:
 
 
 @pytest.mark.slow
-def test_dynamic_shapes_compile_once() -> None:
+def test_dynamic_shapes_compile_on_the_first_call_only() -> None:
     model = small_model()
     counter = CompileCounterWithBackend("aot_eager")
     forward = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
+    compiled = []
     for batch in (4, 2, 8):
         with torch.no_grad():
             found, expected = forward(**inputs(batch)).logits, model(**inputs(batch)).logits
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert counter.frame_count == 1
+        compiled.append(counter.frame_count)
+    assert compiled[0] > 0
+    assert compiled == [compiled[0]] * 3
 
 
 @pytest.mark.slow
