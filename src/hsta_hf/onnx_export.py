@@ -35,7 +35,7 @@ from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
 from hsta_hf.video_processing_hsta import HSTAVideoProcessor
 
 # 20 is the first opset with GELU as one operator, and old enough for ONNX Runtime 1.17 of January 2024. From 23 on
-# attention is one operator as well, which many runtimes do not know yet.
+# attention is one operator as well, which many runtimes do not know yet and ONNX Runtime on a CPU runs no faster.
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18  # what PyTorch's exporter writes its operators in; it converts upwards only
 CHECKED_BATCHES = (1, 3)
@@ -117,7 +117,7 @@ def export_onnx(
     temporary = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
     try:
         with _as_for_inference(model):
-            say(f"Exporting the model with opset {opset} (half a minute at base size) ...")
+            say(f"Exporting the model with opset {opset} (about a minute at base size) ...")
             _write(model, temporary, processor, opset)
             batches = " and ".join(map(str, CHECKED_BATCHES))
             say(f"Checking it in ONNX Runtime {_version('onnxruntime')} against PyTorch, batch {batches} ...")
