@@ -48,7 +48,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--configs", default="*", help="rows to run, by name: 'inference/b8/hsta*/bf16/*,*/videomae/*' (comma: or)"
     )
-    parser.add_argument("--token_reduction", type=float, default=0.6, help="HSTAConfig.token_reduction when efficient")
+    parser.add_argument(
+        "--token_reduction", type=float, default=0.65, help="HSTAConfig.token_reduction when efficient"
+    )
     parser.add_argument("--compile_mode", default="default", help="mode of torch.compile")
     parser.add_argument("--tf32", action="store_true", help="let fp32 products and convolutions of a GPU use TF32")
     parser.add_argument("--all", action="store_true", help="on a CPU, VideoMAE's slowest rows too (see the README)")

@@ -61,6 +61,7 @@ def machine_line(run: dict[str, Any]) -> str:
     if machine["gpu"]:
         parts.append(f"GPU {machine['gpu']}, TF32 {'on' if machine['tf32'] else 'off'}")
     parts += [f"torch {machine['torch']}", f"transformers {machine['transformers']}"]
+    parts += [f"{name}={value}" for name, value in machine.get("allocator", {}).items()]
     return f"Machine: {', '.join(parts)}. Size: {settings['size']}; token_reduction {settings['token_reduction']}."
 
 

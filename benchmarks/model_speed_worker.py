@@ -13,6 +13,7 @@ import copy
 import ctypes
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -346,6 +347,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         "gpu": gpu,
         "tf32": torch.backends.cuda.matmul.allow_tf32 if gpu else None,
     }
