@@ -222,7 +222,7 @@ class HSTACrossAttention(GradientCheckpointingLayer):
     def _attend_with_one_query(self, query: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attention of one query `(batch, 1, width)` over tokens `(batch, tokens, width)` without their keys and
         values: q . (Wk x + bk) = (q Wk) . x + q . bk, and the mean of (Wv x + bv) is Wv (mean of x) + bv. The same
-        numbers to rounding, for a hundredth of the multiplications."""
+        numbers to rounding, for 2 % of the multiplications at base size."""
         batch, _, width = query.shape
         heads = self.num_heads
         query = query.view(batch, heads, width // heads)
