@@ -167,6 +167,10 @@ class HSTAConfig(PreTrainedConfig):
                     f"HSTAConfig.{name}: hidden_size={stream.hidden_size} is not a multiple of "
                     f"num_attention_heads={stream.num_attention_heads}."
                 )
+        self.check_token_reduction()
+
+    def check_token_reduction(self) -> None:
+        """Raise ValueError if `token_reduction` is more than the video stream's frames allow; see the class."""
         tubelets = self.stream("video").num_frames // self.stream("video").tubelet_size
         most = round(1 - 1 / tubelets, 3)
         if not 0 <= self.token_reduction <= most:
