@@ -3,7 +3,7 @@
     python benchmarks/model_speed.py --json speed.json                  # all rows; do nothing else meanwhile
     python benchmarks/model_speed.py --json speed.json                  # again: goes on where it was interrupted
     python benchmarks/model_speed.py --configs 'inference/b1/*/eager'   # some rows
-    python benchmarks/model_speed.py --quick                            # a smoke test with toy models, a minute
+    python benchmarks/model_speed.py --quick                            # a smoke test with toy models, some minutes
 
 Prints Markdown: the machine, a table with a row for each step, batch size, model, dtype and compile state, and the
 project's targets beside what was measured. What each column means is in benchmarks/README.md.

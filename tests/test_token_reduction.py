@@ -192,8 +192,23 @@ def test_it_runs_in_half_precision(dtype: torch.dtype, pixels: dict[str, torch.T
 
 @pytest.mark.parametrize("ratio", [-0.1, 0.7, 1.0])
 def test_a_ratio_that_would_leave_a_place_without_a_token_is_refused(ratio: float) -> None:
-    with pytest.raises(ValueError, match=r"token_reduction is .*3 tubelets \(6 frames\) allow from 0 to 0\.667"):
+    with pytest.raises(
+        ValueError, match=r"token_reduction is .*3 tubelets \(6 frames\) allow a number from 0 to 0\.667"
+    ):
         HSTAConfig(token_reduction=ratio)
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.5, "0.65", True, None])
+def test_a_wrong_ratio_is_refused_on_a_saved_model_too(
+    ratio: Any, tmp_path: Path, pixels: dict[str, torch.Tensor]
+) -> None:
+    model = model_with()
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"HSTAConfig\.token_reduction is .* allow a number from 0 to 0\.667"):
+        HSTAForMicroExpressionClassification.from_pretrained(tmp_path, token_reduction=ratio)
+    object.__setattr__(model.config, "token_reduction", ratio)
+    with pytest.raises(ValueError, match=r"HSTAConfig\.token_reduction is .* allow a number from 0 to 0\.667"):
+        model(**pixels)
 
 
 def test_the_largest_ratio_that_the_message_names_is_taken(pixels: dict[str, torch.Tensor]) -> None:

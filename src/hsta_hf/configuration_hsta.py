@@ -173,10 +173,11 @@ class HSTAConfig(PreTrainedConfig):
         """Raise ValueError if `token_reduction` is more than the video stream's frames allow; see the class."""
         tubelets = self.stream("video").num_frames // self.stream("video").tubelet_size
         most = round(1 - 1 / tubelets, 3)
-        if not 0 <= self.token_reduction <= most:
+        ratio: Any = self.token_reduction  # from_pretrained sets it without a look
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= most:
             raise ValueError(
-                f"HSTAConfig.token_reduction is {self.token_reduction}; {tubelets} tubelets "
-                f"({self.stream('video').num_frames} frames) allow from 0 to {most}."
+                f"HSTAConfig.token_reduction is {ratio!r}; {tubelets} tubelets "
+                f"({self.stream('video').num_frames} frames) allow a number from 0 to {most}."
             )
 
     @classmethod
