@@ -37,9 +37,9 @@ def test_defaults_are_the_papers_settings() -> None:
     ("values", "message"),
     [
         ({"lerning_rate": 1}, "no field 'lerning_rate'. Did you mean 'learning_rate'"),
-        ({"model": {"num_hsta_layer": 1}}, "no field 'model.num_hsta_layer'. Did you mean 'num_hsta_layers'"),
-        ({"model": {"stream": {"patchsize": 8}}}, "model.stream.patchsize'. Did you mean 'patch_size'"),
-        ({"processor": {"video_inputs": "frames"}}, "processor.video_inputs'. Did you mean 'video_input'"),
+        ({"model": {"num_hsta_layer": 1}}, "no field 'model.num_hsta_layer'. Did you mean 'model.num_hsta_layers'"),
+        ({"model": {"stream": {"patchsize": 8}}}, "model.stream.patchsize'. Did you mean 'model.stream.patch_size'"),
+        ({"processor": {"video_inputs": "frames"}}, "processor.video_inputs'. Did you mean 'processor.video_input'"),
         ({"pretrain_dataset": "x", "pretrain": {"epochs": 1}}, "no field 'pretrain.epochs'"),
         ({"protocol": "random"}, "protocol is 'random'; use one of kfold-clips, kfold-subjects, loso, holdout"),
         ({"num_folds": "many"}, "num_folds is 'many', but it has to be int"),

@@ -113,8 +113,9 @@ def _fields() -> dict[str, Any]:
 
 
 def _unknown(name: str, known: Iterable[str], where: str) -> RecipeError:
-    near = difflib.get_close_matches(name.rsplit(".", 1)[-1], list(known), n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else " `hsta train --list_fields` shows all fields."
+    path, dot, last = name.rpartition(".")
+    near = difflib.get_close_matches(last, list(known), n=1, cutoff=0.5)
+    hint = f" Did you mean {path + dot + near[0]!r}?" if near else " `hsta train --list_fields` shows all fields."
     return RecipeError(f"{where}: there is no field {name!r}.{hint}")
 
 
