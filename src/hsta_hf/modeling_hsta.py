@@ -348,6 +348,7 @@ class HSTAPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
 
     def __init__(self, config: HSTAConfig) -> None:
+        config.check_token_reduction()  # from_pretrained(…, token_reduction=…) sets it behind the configuration's back
         super().__init__(config)
         for stream in (config.stream("video"), config.stream("special")):
             if stream._attn_implementation is None:
@@ -473,6 +474,7 @@ class HSTAModel(HSTAPreTrainedModel):
 
     def _group_tokens(self, pixel_values: torch.Tensor | None) -> TokenGroups | None:
         """Which tokens of the video stream are merged, or `None` where `token_reduction` is off."""
+        self.config.check_token_reduction()  # it may have been set after the model was made
         if not self.config.token_reduction or self.video_embeddings is None or pixel_values is None:
             return None
         patches = self.video_embeddings.patch_embeddings
