@@ -11,10 +11,12 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import VideoMAEForPreTraining
 
+from hsta_hf import videomae_checkpoint_hsta
 from hsta_hf.data.labels import get_label_scheme
 from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
 from hsta_hf.training.model_factory import build_model, build_processor
@@ -300,6 +302,22 @@ def lost_shard(folder: Path, source: VideoMAEForPreTraining) -> Path:
     return folder / "v2"
 
 
+def half_a_cache(folder: Path, source: VideoMAEForPreTraining) -> str:
+    """The Hub's cache after a download that ended behind config.json."""
+    name = write_hub_cache(folder, source)
+    next((folder / "hub").rglob("model.safetensors")).unlink()
+    return name
+
+
+def cache_without_a_shard(folder: Path, source: VideoMAEForPreTraining) -> str:
+    name = half_a_cache(folder, source)
+    lost_shard(folder, source)
+    snapshot = next((folder / "hub").rglob("config.json")).parent
+    for path in (folder / "v2").glob("model*"):
+        path.rename(snapshot / path.name)
+    return name
+
+
 def half_a_file(name: str) -> Write:
     def write(folder: Path, source: VideoMAEForPreTraining) -> Path:
         whole = write_safetensors_file(folder, source).read_bytes()
@@ -347,7 +365,16 @@ REFUSED: dict[str, tuple[Write, str]] = {
     "tubelets against tensors": (v2(tubelet_size=1), "config.json says tubelet_size=1, but the tensors have 2"),
     "no heads": (broken(lambda t: t), "broken.pth does not tell its number of attention heads; say it"),
     "nothing there": (lambda folder, source: folder / "absent", rf"absent has no config\.json\. Looked for {FILES}"),
-    "no such repository": (lambda folder, source: "nobody/no-such-model", rf"no-such-model has no config.*{FILES}"),
+    "no connection": (
+        lambda folder, source: "nobody/no-such-model",
+        r"no-such-model is no local .* could not be reached \(HF_HUB_OFFLINE is set\).* lacks its config\.json\. .*"
+        r"`--videomae FOLDER`.*`--videomae null`",
+    ),
+    "no connection for the weights": (
+        half_a_cache,
+        r"Tiny is no local .* could not be reached .* lacks its model\.safetensors or .* or pytorch_model\.bin\. ",
+    ),
+    "no connection for a shard": (cache_without_a_shard, r"Tiny .* lacks its model-00002-of-00002\.safetensors\. "),
     "no name of a repository": (lambda folder, source: "no such name", rf"no such name has no config.*{FILES}"),
     "a lost shard": (lost_shard, "v2 has no model-00002-of-00002.safetensors, which its model.safetensors.index.json"),
 }
@@ -361,6 +388,15 @@ def test_what_is_not_understood_is_refused_by_name(
     path = write(tmp_path, source)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         start(path)
+
+
+def test_a_repository_without_a_configuration_is_not_called_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(repository: str, name: str) -> str:
+        raise EntryNotFoundError(f"404: no {name} in {repository}")
+
+    monkeypatch.setattr(videomae_checkpoint_hsta, "hf_hub_download", answer)
+    with pytest.raises(FileNotFoundError, match=rf"^somebody/a-model has no config\.json\. Looked for {FILES}"):
+        start("somebody/a-model")
 
 
 def test_a_folder_without_weights_names_the_files_looked_for(tmp_path: Path, source: VideoMAEForPreTraining) -> None:

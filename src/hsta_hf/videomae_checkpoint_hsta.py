@@ -20,8 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub import hf_hub_download, is_offline_mode
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import VideoMAEConfig
@@ -124,9 +129,14 @@ def read_videomae(path_or_repo: str) -> VideoMAECheckpoint:
     origin = str(path_or_repo)
     if Path(origin).is_file():
         return _checkpoint(origin, *_load(Path(origin)), described=None)
-    config = _find(origin, CONFIG_FILE)
-    found = next((path for name in WEIGHT_FILES if (path := _find(origin, name)) is not None), None)
+    unreached: list[str] = []
+    config = _find(origin, CONFIG_FILE, unreached)
+    # Without the configuration there is nothing to do with weights, and an unreachable Hub is slow to ask again.
+    names = WEIGHT_FILES if config is not None else ()
+    found = next((path for name in names if (path := _find(origin, name, unreached)) is not None), None)
     if config is None or found is None:
+        if unreached:
+            raise _out_of_reach(origin, unreached)
         missing = CONFIG_FILE if config is None else " or ".join(WEIGHT_FILES)
         raise FileNotFoundError(
             f"{origin} has no {missing}. Looked for {CONFIG_FILE} and one of {', '.join(WEIGHT_FILES)} in a local "
@@ -146,7 +156,8 @@ def read_videomae(path_or_repo: str) -> VideoMAECheckpoint:
     return _checkpoint(origin, entries, skipped, described)
 
 
-def _find(origin: str, name: str) -> Path | None:
+def _find(origin: str, name: str, unreached: list[str]) -> Path | None:
+    """The file of that name, or None; `unreached` takes the name where nobody could be asked for it."""
     folder = Path(origin)
     if folder.is_dir():
         return folder / name if (folder / name).is_file() else None
@@ -154,7 +165,10 @@ def _find(origin: str, name: str) -> Path | None:
         return None
     try:
         return Path(hf_hub_download(origin, name))
-    except (EntryNotFoundError, HFValidationError):  # not in the repository, or out of reach and not in the cache
+    except LocalEntryNotFoundError:  # out of reach, and not in the cache
+        unreached.append(name)
+        return None
+    except (EntryNotFoundError, HFValidationError):  # not in the repository
         return None
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
@@ -163,9 +177,22 @@ def _find(origin: str, name: str) -> Path | None:
         ) from error
 
 
+def _out_of_reach(origin: str, unreached: list[str]) -> FileNotFoundError:
+    why = "HF_HUB_OFFLINE is set" if is_offline_mode() else "no connection"
+    return FileNotFoundError(
+        f"{origin} is no local file or folder, and the Hub could not be reached ({why}); the Hub's cache on this "
+        f"machine lacks its {' or '.join(unreached)}. Where there is a connection, `hf download {origin} --local-dir "
+        "FOLDER` makes a local copy, which `--videomae FOLDER` takes (in Python: from_videomae(FOLDER)); "
+        "`--videomae null` starts from scratch."
+    )
+
+
 def _shards(origin: str, index: Path) -> list[Path]:
     names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    paths = [_find(origin, name) for name in names]
+    unreached: list[str] = []
+    paths = [_find(origin, name, unreached) for name in names]
+    if unreached:
+        raise _out_of_reach(origin, unreached)
     missing = [name for name, path in zip(names, paths, strict=True) if path is None]
     if missing:
         raise FileNotFoundError(f"{origin} has no {', '.join(missing)}, which its {index.name} names.")
