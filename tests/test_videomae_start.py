@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from torch import nn
 from transformers import AttentionInterface, VideoMAEForPreTraining, VideoMAEModel
 from transformers.models.videomae.modeling_videomae import eager_attention_forward
 
+from hsta_hf.data.prepare import prepare
+from hsta_hf.data.synthesize import synthesize
 from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
+from hsta_hf.training.cross_validation import _start, run_recipe
+from hsta_hf.training.recipe import resolve
 
 Make = Callable[..., VideoMAEForPreTraining]
 
@@ -154,12 +159,8 @@ def test_what_the_streams_change_about_positions_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, random_videomae: Make
 ) -> None:
     random_videomae(num_frames=4).save_pretrained(tmp_path)
-    logger = logging.getLogger("transformers")
-    logger.addHandler(caplog.handler)
-    try:
+    with transformers_logs(caplog):
         report = start(tmp_path, special_config={"image_size": 64}, first_patch_position=1).videomae_report
-    finally:
-        logger.removeHandler(caplog.handler)
     assert report is not None
     video, special = report.positions
     assert "rows 1 to 12" in video and "1 later than in VideoMAE" in video
@@ -168,6 +169,16 @@ def test_what_the_streams_change_about_positions_is_said(
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1 and special in warnings[0]
     assert all(f"positions: {line}" in str(report) for line in report.positions)
+
+
+@contextlib.contextmanager
+def transformers_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture
@@ -219,6 +230,115 @@ def test_every_tensor_of_the_checkpoint_is_in_the_report(videomae_folder: Path) 
     assert not loaded & set(skipped)
     assert skipped["videomae.encoder.layer.2.output.dense.bias"] == "(deeper than the streams)"
     assert skipped["mask_token"] == skipped["decoder.head.bias"] == "(the pre-training decoder)"
+
+
+def test_the_printed_report_is_short_and_complete(videomae_folder: Path) -> None:
+    report = start(videomae_folder, num_hsta_layers=3).videomae_report
+    assert report is not None
+    lines = [line.strip() for line in str(report).splitlines()]
+    assert len(lines) < 12
+    assert lines[1] == "video stream: tubelet embedding and encoder layers 0-4 of 5 loaded"
+    assert lines[2] == "special stream: tubelet embedding and encoder layers 0-2 of 5 loaded"
+    assert lines[3] == "fresh layers: hsta.layers.2.video.1"
+    always = [name for name in report.initialised if not name.startswith("hsta.layers.2.video.1.")]
+    assert lines[4].startswith(f"fresh in every start: {len(always)} tensors")
+    assert sum(int(line.split(" ")[1]) for line in lines if line.startswith("skipped:")) == len(report.skipped)
+    assert "report.skipped" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "video", "special"),
+    [
+        ({"use_special_stream": False}, "encoder layers 0-1 of 5 loaded", "special stream: off"),
+        ({"num_special_layers": 0}, "encoder layers 0-1 of 5 loaded", "embedding loaded; the stream has no layers"),
+        (
+            {"video_config": {"intermediate_size": 40}},
+            "tubelet embedding and parts of encoder layers 0-1 of 5 loaded",
+            "tubelet embedding and encoder layer 0 of 5 loaded",
+        ),
+        (
+            {"special_config": {"patch_size": 8}},
+            "encoder layers 0-1 of 5 loaded",
+            "special stream: encoder layer 0 of 5 loaded, the tubelet embedding is fresh",
+        ),
+    ],
+)
+def test_the_report_tells_each_stream_apart(
+    fields: dict[str, Any], video: str, special: str, videomae_folder: Path
+) -> None:
+    report = start(videomae_folder, num_hsta_layers=1, **fields).videomae_report
+    assert report is not None
+    lines = str(report).splitlines()
+    assert lines[1].endswith(video) and lines[2].endswith(special)
+
+
+def test_a_stream_that_gets_nothing_is_a_warning(videomae_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with transformers_logs(caplog):
+        start(videomae_folder, num_hsta_layers=1)
+        assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+        model = start(videomae_folder, num_hsta_layers=1, special_config={"hidden_size": 16})
+    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "the special stream got no weight" in warning
+    assert "hidden_size is 16, the checkpoint has 24" in warning
+    report = model.videomae_report
+    assert report is not None and report.fresh_layers == ["hsta.layers.0.special.0"]
+    assert "special stream: no weight loaded" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_hsta_layer": 1}, r"HSTAConfig has no field 'num_hsta_layer'\. Did you mean 'num_hsta_layers'"),
+        ({"num_layers": 1}, r"'num_layers'\. Did you mean .*'num_video_layers'"),
+        ({"special_config": {"hidden": 16}}, r"VideoMAEConfig has no field 'special_config\.hidden'\. Did you mean "),
+    ],
+)
+def test_keywords_without_effect_are_refused(fields: dict[str, Any], message: str, videomae_folder: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        start(videomae_folder, **fields)
+
+
+def test_keywords_of_every_configuration_are_taken(videomae_folder: Path) -> None:
+    names = {0: "brow", 1: "lip"}
+    fields: dict[str, Any] = {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+    fields |= {"problem_type": "multi_label_classification", "attn_implementation": "eager"}
+    fields["video_config"] = VideoMAEModel.from_pretrained(videomae_folder, num_frames=6).config.to_dict()
+    config = start(videomae_folder, num_hsta_layers=1, **fields).config
+    assert config.id2label == names and config.problem_type == "multi_label_classification"
+    assert start(videomae_folder, num_hsta_layers=1, num_labels=4).config.num_labels == 4
+
+
+def test_a_run_says_what_it_started_from(
+    videomae_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthesize(tmp_path / "database", num_subjects=2, clips_per_subject=2, size=64, num_frames=(8, 10))
+    prepare("casme3", tmp_path / "database", tmp_path / "prepared", progress=False)
+    fields: dict[str, Any] = {"dataset": str(tmp_path / "prepared"), "output_dir": str(tmp_path / "run")}
+    fields |= {"videomae": str(videomae_folder), "num_folds": 2, "num_train_epochs": 1, "warmup_epochs": 0}
+    model = {"num_hsta_layers": 3, "use_special_stream": False, "stream": {"image_size": 32}}
+    result = run_recipe(resolve({**fields, "model": model, "use_cpu": True, "disable_tqdm": True}))
+    printed = capsys.readouterr().out
+    assert printed.count("HSTA from ") == 1  # two folds, one report
+    stream = "video stream: tubelet embedding and encoder layers 0-4 of 5 loaded"
+    assert stream in printed and "fresh layers: hsta.layers.2.video.1" in printed
+    text = (result.path / "report.md").read_text()
+    assert f"The video stream started from the VideoMAE checkpoint {videomae_folder} ({stream}; special " in text
+    assert "Layers that started from random weights: hsta.layers.2.video.1." in text
+    assert "Both streams" not in text
+
+
+def test_the_sentence_of_a_run_counts_the_streams_that_started(videomae_folder: Path) -> None:
+    recipe = resolve({"videomae": str(videomae_folder)})
+
+    def sentence(**fields: Any) -> str:
+        return _start(recipe, start(videomae_folder, num_hsta_layers=1, **fields).videomae_report)
+
+    assert sentence().startswith("Both streams started from the VideoMAE checkpoint")
+    assert "random" not in sentence()
+    assert "special stream: tubelet embedding loaded; the stream has no layers" in sentence(num_special_layers=0)
+    narrow = {"hidden_size": 16}
+    assert sentence(special_config=narrow).startswith("The video stream started from")
+    assert sentence(special_config=narrow, video_config=narrow).startswith("Training started from random weights: ")
 
 
 def test_the_paper_style_is_refused(videomae_folder: Path) -> None:

@@ -29,7 +29,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_hsta import HSTAConfig
 from .token_reduction_hsta import TokenGroups, group_still_patches, temporal_change
 from .videomae_checkpoint_hsta import read_videomae
-from .videomae_start_hsta import VideoMAEReport, load_videomae, stream_configs
+from .videomae_start_hsta import VideoMAEReport, check_fields, load_videomae, stream_configs
 
 logger = logging.get_logger(__name__)
 
@@ -601,9 +601,11 @@ class HSTAForMicroExpressionClassification(HSTAPreTrainedModel):
 
         Raises:
             FileNotFoundError: if there is no such checkpoint; the files looked for are named.
-            ValueError: if `block_style="paper"`, whose layers cannot hold VideoMAE's; if the checkpoint is no
-                VideoMAE, or has learned positions or other parts that the streams do not have.
+            ValueError: if `config` names a field that [`HSTAConfig`] does not have; if `block_style="paper"`, whose
+                layers cannot hold VideoMAE's; if the checkpoint is no VideoMAE, or has learned positions or other
+                parts that the streams do not have.
         """
+        check_fields(config, HSTAConfig)
         if config.get("block_style", "released") != "released":
             raise ValueError("Only block_style='released' can start from VideoMAE: the paper's USTA has no MLP.")
         source = read_videomae(path_or_repo)

@@ -27,6 +27,7 @@ from hsta_hf.training.pretraining import pretrain
 from hsta_hf.training.recipe import Recipe, RecipeError
 from hsta_hf.training.run_folder import RunFolder
 from hsta_hf.training.tensor_cache import build_cache
+from hsta_hf.videomae_start_hsta import VideoMAEReport
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,17 @@ def _run(recipe: Recipe) -> RunResult:
     )
     chosen = _chosen_folds(recipe, split)
     processor = build_processor(recipe.model)
-    build_model(recipe.model, processor, clips.scheme)  # an impossible model is an error before anything is written
+    # An impossible model is an error before anything is written.
+    videomae = build_model(recipe.model, processor, clips.scheme).videomae_report
+    started_from = _start(recipe, videomae)
     run = RunFolder(Path(recipe.training.output_dir or "runs/hsta"))
     if state.is_main_process:
         continued = run.open(recipe, {"clips": clips.fingerprint}, recipe.training.overwrite_run)
         _tell(recipe, clips, split, run, continued)
+        if videomae is not None:
+            print(videomae, flush=True)
         write_json(run.path / "split.json", split.to_dict())
+    del videomae  # it holds the first model's weights
     state.wait_for_everyone()
 
     start = pretrain(run, recipe, processor, clips) if recipe.model.pretrains else None
@@ -116,7 +122,7 @@ def _run(recipe: Recipe) -> RunResult:
     if state.is_main_process:
         table = pd.concat([read_predictions(folder / "predictions.parquet") for folder in folders], ignore_index=True)
         write_predictions(table, run.path / "predictions.parquet")
-        facts = _facts(recipe, clips, split, folders, model, run)
+        facts = _facts(recipe, clips, split, folders, model, run, started_from)
         metrics = write_report(run.path, table, facts)
         if write_model_card(model, facts, metrics) is None:
             print(f"Kept the model card {model / CARD_FILE}: it was edited. Delete it to have it written anew.")
@@ -164,21 +170,30 @@ def missing_classes(split: Split, clips: LabelledClips) -> list[str]:
     return messages
 
 
-def _start(recipe: Recipe) -> str:
-    """Which weights the run started from."""
+def _start(recipe: Recipe, videomae: VideoMAEReport | None) -> str:
+    """Which weights the run started from; `videomae` is what a model took from the recipe's VideoMAE."""
     what = "Pre-training" if recipe.model.pretrains else "Training"
     if recipe.model.pretrained:
         return (
             f"{what} started from the model {recipe.model.pretrained}. Whether that has seen this run's test "
             "subjects is not known here."
         )
-    if recipe.model.videomae:
-        return f"Both streams started from the VideoMAE checkpoint {recipe.model.videomae}."
+    if videomae is not None:
+        started = [stream.name for stream in videomae.streams if stream.started]
+        if not started:
+            return f"{what} started from random weights: nothing of the VideoMAE checkpoint {videomae.origin} fits."
+        who = "Both streams" if len(started) == 2 else f"The {started[0]} stream"
+        sentence = (
+            f"{who} started from the VideoMAE checkpoint {videomae.origin} ({'; '.join(map(str, videomae.streams))})."
+        )
+        if videomae.fresh_layers:
+            sentence += f" Layers that started from random weights: {', '.join(videomae.fresh_layers)}."
+        return sentence
     return f"{what} started from random weights."
 
 
 def _facts(
-    recipe: Recipe, clips: LabelledClips, split: Split, folders: list[Path], model: Path, run: RunFolder
+    recipe: Recipe, clips: LabelledClips, split: Split, folders: list[Path], model: Path, run: RunFolder, start: str
 ) -> RunFacts:
     pretraining = None
     if recipe.model.pretrain_synthetic:
@@ -199,7 +214,7 @@ def _facts(
         shuffled_labels=recipe.data.shuffle_train_labels,
         apex=recipe.data.apex,
         spotted_apexes=clips.column("apex_source").count(APEX_SPOTTED),
-        start=_start(recipe),
+        start=start,
         warnings=missing_classes(split, clips),
         complete=complete,
         pretraining=pretraining,
