@@ -179,7 +179,8 @@ def released_config(
         ValueError: from [`HSTAConfig`], for frame counts that do not fill the tubelets.
     """
     if video_heads is None or special_heads is None:
-        raise ReleasedCheckpointError(_heads_needed(geometry))
+        missing = [f"--{n}" for n, v in (("video_heads", video_heads), ("special_heads", special_heads)) if v is None]
+        raise ReleasedCheckpointError(_heads_needed(geometry, " and ".join(missing)))
     for setting, value in (("num_frames", num_frames), ("special_frames", special_frames)):
         if value < 1:
             raise ReleasedCheckpointError(f"{setting} is {value}; a stream has at least one frame.")
@@ -230,11 +231,11 @@ def released_config(
     )
 
 
-def _heads_needed(geometry: ReleasedGeometry) -> str:
+def _heads_needed(geometry: ReleasedGeometry, missing: str) -> str:
     widths = (geometry.special.hidden_size, geometry.video.hidden_size)
     text = (
-        "The tensors do not tell the number of heads; give video_heads and special_heads. The video stream is "
-        f"{widths[1]} wide, the special stream {widths[0]}"
+        f"The tensors do not tell the number of heads; give {missing}. The video stream is {widths[1]} wide, the "
+        f"special stream {widths[0]}"
     )
     if widths in _RELEASED_HEADS:
         return f"{text}: the released implementation's model of these widths has {_RELEASED_HEADS[widths]} in both."
@@ -295,11 +296,8 @@ def to_released(model: HSTAForMicroExpressionClassification) -> dict[str, torch.
         "use_csta": True,
         "token_reduction": 0.0,
     }
-    wrong = [
-        f"{field} is {getattr(config, field)!r} (there: {value!r})"
-        for field, value in wanted.items()
-        if getattr(config, field, value) != value
-    ]
+    differing = [field for field, value in wanted.items() if getattr(config, field, value) != value]
+    wrong = [f"{field} is {getattr(config, field)!r} (there: {wanted[field]!r})" for field in differing]
     for field in ("num_video_layers", "num_special_layers"):
         if getattr(config, field) < 1:
             wrong.append(f"{field} is {getattr(config, field)} (there: 1 or more)")
@@ -319,7 +317,8 @@ def to_released(model: HSTAForMicroExpressionClassification) -> dict[str, torch.
         )
     if wrong:
         raise ReleasedCheckpointError(
-            f"The released implementation has no such model, and its tensors would not tell: {'; '.join(wrong)}."
+            f"The released implementation has no such model, and its tensors would not tell: {'; '.join(wrong)}. Only "
+            f"a model trained with the released settings can go back{_training_options(differing, wanted)}."
         )
     own = model.state_dict()
     places = _places(config)
@@ -327,6 +326,12 @@ def to_released(model: HSTAForMicroExpressionClassification) -> dict[str, torch.
     if homeless:
         raise ReleasedCheckpointError(f"The released layout has no place for {_listing(sorted(homeless))}.")
     return {key: torch.cat([own[name].detach() for name in names]).clone() for key, names in places.items()}
+
+
+def _training_options(fields: Sequence[str], wanted: Mapping[str, Any]) -> str:
+    """The options of `hsta train` that set these fields, in words; nothing for no fields."""
+    options = [f"--model.{field} {str(wanted[field]).lower()}" for field in fields]
+    return f": train with `{' '.join(options)}`" if options else ""
 
 
 def _places(config: HSTAConfig) -> dict[str, tuple[str, ...]]:
