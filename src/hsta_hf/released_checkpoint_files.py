@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers.image_utils import SizeDict
 
 import hsta_hf  # noqa: F401 - registers the classes, so that saving a model copies their code files
 from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
@@ -185,6 +186,52 @@ def released_processor(
     )
 
 
+# Fields of the processor that say how pictures become a stream, and those that count only where one shows movement.
+_PICTURE_FIELDS = (
+    *("video_input", "special_input", "special_frames", "do_sample_frames"),
+    *("do_resize", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
+)
+_FLOW_FIELDS = ("flow_method", "flow_size", "flow_scale", "strain_scale", "remove_head_motion")
+_DIFFERENCE_FIELDS = ("difference_scale", "flow_method", "remove_head_motion")
+
+
+def untold_fields(
+    model: HSTAForMicroExpressionClassification, processor: HSTAVideoProcessor
+) -> dict[str, str | int | float | bool]:
+    """Fields of a processor that conversion of the model's tensors would set otherwise, with their values in words.
+
+    The released layout has no place for them; who converts it back has to set them. Empty for what
+    [`released_processor`] makes with "onset" and "apex".
+    """
+    config = model.config
+    side = config.stream("video").image_size
+    assumed = HSTAVideoProcessor(size={"height": side, "width": side})
+    inputs = {processor.video_input, processor.special_input}
+    counting = [
+        *_PICTURE_FIELDS,
+        *(_FLOW_FIELDS if "optical_flow" in inputs else ()),
+        *(_DIFFERENCE_FIELDS if "difference" in inputs else ()),
+    ]
+    found = {name: _in_words(getattr(processor, name)) for name in dict.fromkeys(counting)}
+    untold = {name: value for name, value in found.items() if value != _in_words(getattr(assumed, name))}
+    for name in ("size", "special_size"):
+        size = _in_words(getattr(processor, name) or processor.size)
+        if size != _in_words(assumed.size):
+            untold[name] = size
+    if processor.num_frames != config.stream("video").num_frames:
+        untold["num_frames"] = processor.num_frames
+    return untold
+
+
+def _in_words(value: Any) -> Any:
+    """A field's value to compare and print: a list with spaces, a size as HEIGHTxWIDTH."""
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    if isinstance(value, (Mapping, SizeDict)):
+        return f"{value['height']}x{value['width']}"
+    return value
+
+
 def check_folder(folder: str | Path, overwrite: bool = False) -> None:
     """Raise `FileExistsError` if a model may not be written there: something is, and `overwrite` is off, or what is
     there is no HSTA model."""
@@ -230,5 +277,6 @@ __all__ = [
     "read_released_checkpoint",
     "released_processor",
     "save_model_folder",
+    "untold_fields",
     "write_released_checkpoint",
 ]

@@ -21,7 +21,7 @@ from transformers import (
     pipeline,
 )
 
-from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification, HSTAModel
+from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification, HSTAModel, HSTAVideoProcessor
 from hsta_hf.cli.main import main
 from hsta_hf.released_checkpoint import to_released
 
@@ -66,7 +66,7 @@ def test_the_folder_is_a_model_like_any_other(
         "  video stream: width 48, MLP 96, patch 16, tubelet 2, 3 channels, q and v biases",
         "  special stream: width 24, MLP 48, patch 12, tubelet 2, 3 channels, q and v biases",
         "Asked for, as the tensors do not tell it:",
-        "  heads: 4 in the video stream, 2 in the special stream",
+        "  heads: 4 in the video stream (12 wide), 2 in the special stream (12 wide)",
         "  image_size: 32",
         "  labels: positive negative surprise",
         "Assumed:",
@@ -74,6 +74,7 @@ def test_the_folder_is_a_model_like_any_other(
         "  special_frames: onset apex (--special_frames)",
         "  layer_norm_eps: 1e-06 (--layer_norm_eps)",
         "  the head reads the two [CLS] (model_header_mode 2 of the released command)",
+        "  both streams see RGB frames (video_input and special_input of the processor)",
         "  preprocessing: whole picture resized, ImageNet mean and standard deviation; loss: cross-entropy",
         "  video frames: uniform over the clip; the released code drew them at random, at test time too",
         f"Wrote model and processor to {folder}",
@@ -102,8 +103,14 @@ def test_the_folder_is_a_model_like_any_other(
 def test_without_heads_it_says_the_widths_and_writes_nothing(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert convert(checkpoint, tmp_path / "model", "--video_heads", "4") == 1
-    assert "video stream is 48 wide, the special stream 24" in capsys.readouterr().err
+    for given, missing in (
+        (["--video_heads", "4"], "--special_heads"),
+        (["--special_heads", "2"], "--video_heads"),
+        ([], "--video_heads and --special_heads"),
+    ):
+        assert convert(checkpoint, tmp_path / "model", *given) == 1
+        error = capsys.readouterr().err
+        assert f"give {missing}. The video stream is 48 wide, the special stream 24" in error
     assert not (tmp_path / "model").exists()
 
 
@@ -187,6 +194,107 @@ def test_the_way_back_prints_what_the_tensors_will_not_tell(
     assert "takes no --video_heads" in capsys.readouterr().err
 
 
+def test_heads_too_narrow_to_be_meant_are_converted_with_a_warning(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heads = ["--video_heads", "3", "--special_heads", "12", "--image_size", "32"]
+    assert convert(checkpoint, tmp_path / "model", *heads) == 0
+    printed = capsys.readouterr()
+    assert "heads: 3 in the video stream (16 wide), 12 in the special stream (2 wide)" in printed.out
+    warnings = [line for line in printed.err.splitlines() if "unusual" in line]
+    assert warnings == [
+        "hsta convert: WARNING: heads of 2 are unusual (the released models have 32 or 64): check --special_heads"
+    ]
+
+
+def test_the_way_back_says_aloud_what_only_the_processor_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(**fields: Any) -> tuple[str, list[str]]:
+        folder = tmp_path / "model"
+        small_model().save_pretrained(folder)
+        HSTAVideoProcessor(**{"size": {"height": 32, "width": 32}, **fields}).save_pretrained(folder)
+        capsys.readouterr()
+        assert convert(folder, tmp_path / "back.pth", "--to_released", "--overwrite") == 0
+        printed = capsys.readouterr()
+        return printed.out, [line for line in printed.err.splitlines() if "WARNING" in line]
+
+    out, warnings = told()
+    assert "--special_frames onset apex" in out
+    assert warnings == []
+    assert told(remove_head_motion=True, flow_scale=2.0)[1] == []  # nothing moves where both streams see frames
+    out, warnings = told(
+        special_input="optical_flow",
+        special_frames=["onset", "offset"],
+        flow_size={"height": 112, "width": 96},
+        remove_head_motion=True,
+        difference_scale=3.0,
+        image_mean=[0.5, 0.5, 0.25],
+    )
+    assert "--special_frames onset offset" in out
+    assert len(warnings) == 1
+    fields = (
+        "special_input optical_flow, special_frames onset offset, image_mean 0.5 0.5 0.25, flow_size 112x96, "
+        "remove_head_motion True. Who converts it back must set these"
+    )
+    assert fields in warnings[0]
+    assert (
+        ": video_input difference, difference_scale 3. Who" in told(video_input="difference", difference_scale=3)[1][0]
+    )
+    assert "size 40x40, special_size 24x24, num_frames 8. Who" in told(size=40, special_size=24, num_frames=8)[1][0]
+    (tmp_path / "model" / "video_preprocessor_config.json").unlink()
+    assert convert(tmp_path / "model", tmp_path / "back.pth", "--to_released", "--overwrite") == 0
+    printed = capsys.readouterr()
+    assert "has no video processor to read" in printed.err
+    assert "--special_frames (names of 2, which the model does not say)" in printed.out
+
+
+def test_the_way_back_takes_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    small_model().save_pretrained(run / "final" / "model")
+    (run / "recipe.yaml").touch()
+    assert convert(run, tmp_path / "back.safetensors", "--to_released") == 0
+    assert f"Took the model in {run / 'final' / 'model'}" in capsys.readouterr().out
+    assert load_file(tmp_path / "back.safetensors").keys() == to_released(small_model()).keys()
+
+
+def test_a_converted_model_goes_back_without_a_warning(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert(checkpoint, tmp_path / "model", *HEADS, "--image_size", "32", "--num_frames", "4") == 0
+    capsys.readouterr()
+    assert convert(tmp_path / "model", tmp_path / "back.safetensors", "--to_released") == 0
+    assert "WARNING" not in capsys.readouterr().err
+
+
+def test_a_path_that_does_not_exist_is_not_asked_of_the_hub(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask(name: str, **_: Any) -> None:
+        asked.append(name)
+        raise OSError("no such model on the Hub")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", ask)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    for absent in (str(tmp_path / "absent"), "./absent", "absent", "models/absent", "runs/one/model"):
+        assert main(["convert", "--to_released", "--checkpoint", absent, "--output", "back.pth"]) == 1
+        assert capsys.readouterr().err == f"hsta convert: {absent} does not exist.\n"
+    assert asked == []
+    assert main(["convert", "--to_released", "--checkpoint", "org/name", "--output", "back.pth"]) == 1
+    assert asked == ["org/name"]
+
+
+def test_a_model_folder_without_to_released_is_told_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_model().save_pretrained(tmp_path / "model")
+    assert convert(tmp_path / "model", tmp_path / "out", *HEADS) == 1
+    assert "give --to_released to write it back" in capsys.readouterr().err
+
+
 def test_the_way_back_refuses_models_that_are_not_whole_or_not_released(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +316,13 @@ def test_the_way_back_refuses_models_that_are_not_whole_or_not_released(
     small_model(block_style="paper").save_pretrained(tmp_path / "paper")
     assert convert(tmp_path / "paper", tmp_path / "back.pth", "--to_released") == 1
     assert "block_style is 'paper'" in capsys.readouterr().err
+    for fields, options in (
+        ({"first_patch_position": 0}, "--model.first_patch_position 1"),
+        ({"block_style": "paper", "use_csta": False}, "--model.block_style released --model.use_csta true"),
+    ):
+        small_model(**fields).save_pretrained(tmp_path / "other")
+        assert convert(tmp_path / "other", tmp_path / "back.pth", "--to_released") == 1
+        assert f"can go back: train with `{options}`." in capsys.readouterr().err
     assert convert(tmp_path / "absent", tmp_path / "back.pth", "--to_released") == 1
     assert "absent" in capsys.readouterr().err
     assert not (tmp_path / "back.pth").exists()

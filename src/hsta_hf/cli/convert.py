@@ -4,19 +4,28 @@ hsta convert --checkpoint checkpoint-149.pth --output models/released --video_he
 hsta convert --checkpoint weights.safetensors --output models/released --video_heads 12 --special_heads 12 \\
     --image_size 224 --num_frames 6 --labels happy disgust fear anger sad surprise others
 hsta convert --to_released --checkpoint models/released --output weights.pth
+hsta convert --to_released --checkpoint runs/demo --output weights.pth
+
+Only a model with the released settings can go back: one trained here needs `--model.first_patch_position 1` from the
+start of its training.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hsta_hf.cli.predict import model_folder
+
 if TYPE_CHECKING:
+    from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
     from hsta_hf.released_checkpoint import ReleasedGeometry, StreamGeometry
     from hsta_hf.released_checkpoint_files import ReleasedCheckpoint
+    from hsta_hf.video_processing_hsta import HSTAVideoProcessor
 
 # What is assumed where neither the command nor the file says anything: the released command line's values.
 _DEFAULTS: dict[str, Any] = {
@@ -29,6 +38,8 @@ _DEFAULTS: dict[str, Any] = {
 # What the released training script calls them, in the settings that it saves beside the weights.
 _NOTED = {"image_size": "input_size", "num_frames": "num_frames"}
 _CLS_HEAD = 2  # model_header_mode of a head that reads the two [CLS]
+_NARROWEST_HEAD = 16  # half of the narrowest released head; below, the number of heads is likely a slip
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,10 +51,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--checkpoint", required=True, help=".pth, .pt or .safetensors file; with --to_released, a model folder"
+        "--checkpoint",
+        required=True,
+        help=".pth, .pt or .safetensors file; with --to_released, a model folder, run folder or Hub name",
     )
     parser.add_argument("--output", required=True, help="model folder to write; with --to_released, a file")
-    parser.add_argument("--to_released", "--to-released", action="store_true", help="the other way")
+    parser.add_argument(
+        "--to_released",
+        "--to-released",
+        action="store_true",
+        help="the other way; only for models with the released settings",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an output that exists")
     asked = parser.add_argument_group("what the tensors do not tell")
     asked.add_argument("--video_heads", "--video-heads", type=int, help="attention heads, video stream (required)")
@@ -85,6 +103,8 @@ def _from_released(args: argparse.Namespace) -> int:
         save_model_folder,
     )
 
+    if any((Path(args.checkpoint) / name).is_file() for name in ("config.json", "recipe.yaml")):
+        raise FileNotFoundError(f"{args.checkpoint} is a folder with a model; give --to_released to write it back.")
     check_folder(args.output, args.overwrite)
     checkpoint = read_released_checkpoint(args.checkpoint, args.nesting)
     values, said, assumed = _settings(args, checkpoint)
@@ -96,8 +116,17 @@ def _from_released(args: argparse.Namespace) -> int:
         special_frames=len(names),
         **values,
     )
+    said.insert(0, _heads_line(model))
     processor = released_processor(model, names)
     save_model_folder(model, processor, args.output, args.overwrite)
+    for name in ("video", "special"):
+        stream = model.config.stream(name)
+        if (size := stream.hidden_size // stream.num_attention_heads) < _NARROWEST_HEAD:
+            print(
+                f"hsta convert: WARNING: heads of {size} are unusual (the released models have 32 or 64): check "
+                f"--{name}_heads",
+                file=sys.stderr,
+            )
     print("\n".join(_geometry_lines(read_geometry(checkpoint.weights), checkpoint, args.checkpoint)))
     print("Asked for, as the tensors do not tell it:")
     print("\n".join(f"  {line}" for line in said))
@@ -121,8 +150,8 @@ def _settings(args: argparse.Namespace, checkpoint: ReleasedCheckpoint) -> tuple
             f"{args.checkpoint} was trained with model_header_mode {mode}, as its settings say; only a head on the "
             f"two [CLS] ({_CLS_HEAD}) can be converted."
         )
-    said = [f"heads: {args.video_heads} in the video stream, {args.special_heads} in the special stream"]
-    assumed = []
+    said: list[str] = []
+    assumed: list[str] = []
     values: dict[str, Any] = {}
     for name, default in _DEFAULTS.items():
         given, found = getattr(args, name), noted.get(_NOTED.get(name, ""))
@@ -145,9 +174,19 @@ def _settings(args: argparse.Namespace, checkpoint: ReleasedCheckpoint) -> tuple
         said.append(f"the head reads the two [CLS] (model_header_mode {mode}, from the training settings in the file)")
     else:
         assumed.append(f"the head reads the two [CLS] (model_header_mode {_CLS_HEAD} of the released command)")
+    assumed.append("both streams see RGB frames (video_input and special_input of the processor)")
     assumed.append("preprocessing: whole picture resized, ImageNet mean and standard deviation; loss: cross-entropy")
     assumed.append("video frames: uniform over the clip; the released code drew them at random, at test time too")
     return values, said, assumed
+
+
+def _heads_line(model: HSTAForMicroExpressionClassification) -> str:
+    parts = []
+    for name in ("video", "special"):
+        stream = model.config.stream(name)
+        size = stream.hidden_size // stream.num_attention_heads
+        parts.append(f"{stream.num_attention_heads} in the {name} stream ({size} wide)")
+    return f"heads: {', '.join(parts)}"
 
 
 def _geometry_lines(geometry: ReleasedGeometry, checkpoint: ReleasedCheckpoint, path: str) -> list[str]:
@@ -178,37 +217,76 @@ def _geometry_lines(geometry: ReleasedGeometry, checkpoint: ReleasedCheckpoint, 
 
 
 def _to_released(args: argparse.Namespace) -> int:
+    _refuse_absent(args.checkpoint)
     from transformers import AutoConfig
 
     from hsta_hf.configuration_hsta import HSTAConfig
     from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
     from hsta_hf.released_checkpoint import ReleasedCheckpointError, to_released
-    from hsta_hf.released_checkpoint_files import write_released_checkpoint
+    from hsta_hf.released_checkpoint_files import untold_fields, write_released_checkpoint
 
     if Path(args.checkpoint).is_file():
         raise ReleasedCheckpointError(f"{args.checkpoint} is a file; --to_released takes a model folder.")
-    saved = AutoConfig.from_pretrained(args.checkpoint)
+    folder = model_folder(args.checkpoint)
+    saved = AutoConfig.from_pretrained(folder)
     if not isinstance(saved, HSTAConfig):
-        raise ReleasedCheckpointError(
-            f"{args.checkpoint} is a {saved.model_type} model; wanted is a saved HSTA model."
-        )
+        raise ReleasedCheckpointError(f"{folder} is a {saved.model_type} model; wanted is a saved HSTA model.")
     # dtype: as saved; the default of older transformers is float32, which would change the tensors.
     loaded: Any = HSTAForMicroExpressionClassification.from_pretrained(
-        args.checkpoint, dtype="auto", use_safetensors=True, output_loading_info=True
+        folder, dtype="auto", use_safetensors=True, output_loading_info=True
     )
     model, report = loaded
     for kind in ("missing", "mismatched", "unexpected"):
         if keys := sorted(str(key) for key in report[f"{kind}_keys"]):
-            raise ReleasedCheckpointError(f"{args.checkpoint} is not whole; {kind} weights: {', '.join(keys)}.")
+            raise ReleasedCheckpointError(f"{folder} is not whole; {kind} weights: {', '.join(keys)}.")
     weights = to_released(model)
     write_released_checkpoint(weights, args.output, args.overwrite)
     config = model.config
     video, special = config.stream("video"), config.stream("special")
+    processor = _processor(folder)
+    if folder != args.checkpoint:
+        print(f"Took the model in {folder}")
     print(f"Wrote {len(weights)} tensors to {args.output}. What they do not tell, for the way back:")
     print(f"  --video_heads {video.num_attention_heads} --special_heads {special.num_attention_heads} \\")
     print(
         f"  --image_size {video.image_size} --num_frames {video.num_frames} --layer_norm_eps {video.layer_norm_eps} \\"
     )
+    names = processor.special_frames if processor else []
+    if len(names) == special.num_frames:
+        print(f"  --special_frames {shlex.join(names)} \\")
+    else:
+        print(f"  --special_frames (names of {special.num_frames}, which the model does not say) \\")
     print(f"  --labels {shlex.join(str(config.id2label[i]) for i in range(config.num_labels))}")
-    print(f"and of the model's own: {special.num_frames} special frames, loss {config.classification_loss}.")
+    print(f"and of the model's own: loss {config.classification_loss}.")
+    untold = untold_fields(model, processor) if processor else {}
+    if untold:
+        listed = ", ".join(f"{field} {value}" for field, value in untold.items())
+        print(
+            f"hsta convert: WARNING: {args.output} cannot tell how its processor makes the streams: {listed}. Who "
+            "converts it back must set these: special_frames with --special_frames, the others in "
+            "video_preprocessor_config.json of the folder that comes back.",
+            file=sys.stderr,
+        )
     return 0
+
+
+def _refuse_absent(path: str) -> None:
+    """Raise `FileNotFoundError` for a path that does not exist, unless it can be a Hub name: `org/name`, with no
+    folder `org` here that would make it a misspelt path."""
+    if not Path(path).exists() and (not _HUB_NAME.fullmatch(path) or Path(path).parent.exists()):
+        raise FileNotFoundError(f"{path} does not exist.")
+
+
+def _processor(folder: str) -> HSTAVideoProcessor | None:
+    """The video processor saved with a model; None, said aloud, where there is none to read."""
+    from hsta_hf.video_processing_hsta import HSTAVideoProcessor
+
+    try:
+        return HSTAVideoProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        print(
+            f"hsta convert: WARNING: {folder} has no video processor to read, so what its streams are given is not "
+            f"known here ({str(error).splitlines()[0]})",
+            file=sys.stderr,
+        )
+        return None
