@@ -143,7 +143,7 @@ class VideoMAEReport:
         for reason, names in _by_reason(self.skipped).items():
             shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
             lines.append(f"skipped: {len(names)} ({reason}): {shown}")
-        lines.append("every tensor: report.loaded, report.skipped, report.initialised")
+        lines.append("every tensor: model.videomae_report.loaded, .skipped, .initialised")
         return "\n  ".join(lines)
 
 
