@@ -156,6 +156,14 @@ class VideoFileReader(ClipReader):
         self._check_sizes(frame.shape[:2] for frame in frames.values())
         return frames
 
+    def pictures(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, frame) from `first` to `last`, both included, one at a time; ends early where the video does."""
+        for index, frame in enumerate(self._decode()):
+            if index >= first:
+                yield index, _to_rgb(frame)
+            if index == last:
+                return
+
     def close(self) -> None:
         if not isinstance(self._file, str):
             self._file.close()

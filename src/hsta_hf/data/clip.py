@@ -15,7 +15,7 @@ class MicroExpressionClip:
     """One micro-expression: the frames from onset to offset, and what the annotation says about them.
 
     Frames are counted in two ways. `onset`, `apex` and `offset` are frame numbers as the owner of the
-    database counts them; `onset_index`, `apex_index` and `offset_index` are positions in `frame_paths`,
+    database counts them; `onset_index`, `apex_index` and `offset_index` are positions in `frame_numbers`,
     counted from 0. The two differ by more than a constant when frames are missing on disk.
 
     Attributes:
@@ -26,7 +26,8 @@ class MicroExpressionClip:
         onset: Frame number of the first frame.
         apex: Frame number of the strongest frame, or None where it is unknown and has to be spotted.
         offset: Frame number of the last frame.
-        frame_paths: The image files from onset to offset, in order; missing frames are not in it.
+        frame_paths: The image files from onset to offset, in order; missing frames are not in it. Empty where
+            the frames are those of a video file.
         frame_numbers: The owner's number of each of `frame_paths`.
         fps: Frames per second of the recording.
         emotion: Emotion in the database's own words, lower case; None where the annotation has none.
@@ -36,6 +37,8 @@ class MicroExpressionClip:
         apex_source: "annotated", "unknown" (`apex` is None) or "spotted".
         corrections: What was corrected in the annotation of this clip, one sentence each.
         source: Where the annotation is, for messages (`annotation.xlsx row 9`).
+        video_path: The video file that holds the frames; `frame_numbers` then count its frames from 0.
+        variant: Which of the owner's versions of the frames these are ("raw", "cropped"); "" where there is one.
     """
 
     clip_id: str
@@ -55,6 +58,8 @@ class MicroExpressionClip:
     apex_source: str = APEX_ANNOTATED
     corrections: tuple[str, ...] = ()
     source: str = ""
+    video_path: Path | None = None
+    variant: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a record that no later step could use.
@@ -62,7 +67,9 @@ class MicroExpressionClip:
         Raises:
             ValueError: if frames are missing at either end, out of order, or the apex is not one of them.
         """
-        if len(self.frame_paths) != len(self.frame_numbers):
+        if self.video_path is not None and self.frame_paths:
+            raise ValueError(f"{self.clip_id}: frames are either picture files or those of a video, not both")
+        if self.video_path is None and len(self.frame_paths) != len(self.frame_numbers):
             raise ValueError(
                 f"{self.clip_id}: {len(self.frame_paths)} frame paths but {len(self.frame_numbers)} numbers"
             )
@@ -83,19 +90,19 @@ class MicroExpressionClip:
     @property
     def num_frames(self) -> int:
         """Number of frames on disk from onset to offset."""
-        return len(self.frame_paths)
+        return len(self.frame_numbers)
 
     @property
     def onset_index(self) -> int:
-        """Position of the onset in `frame_paths`: 0."""
+        """Position of the onset in `frame_numbers`: 0."""
         return 0
 
     @property
     def apex_index(self) -> int | None:
-        """Position of the apex in `frame_paths`, None where the apex is unknown."""
+        """Position of the apex in `frame_numbers`, None where the apex is unknown."""
         return None if self.apex is None else self.frame_numbers.index(self.apex)
 
     @property
     def offset_index(self) -> int:
-        """Position of the offset in `frame_paths`: the last one."""
+        """Position of the offset in `frame_numbers`: the last one."""
         return self.num_frames - 1

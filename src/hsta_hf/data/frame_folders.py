@@ -8,6 +8,9 @@ from pathlib import Path
 
 FRAME_SUFFIXES: frozenset[str] = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 NO_FOLDER = "there is no folder"
+# How owners name frames: the first group is the frame's number. `7.jpg`, `img7.jpg`, `reg_img7.jpg`, `006_00007.jpg`,
+# `image000007.bmp` and `reg_image000007.bmp` are all frame 7.
+PLAIN_NUMBER = re.compile(r"([0-9]+)")
 
 
 class UnsafePathError(ValueError):
@@ -38,23 +41,28 @@ class FrameFolders:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real_root = root.resolve()
-        self._listed: dict[Path, dict[int, Path]] = {}
+        self._listed: dict[tuple[Path, str], dict[int, Path]] = {}
 
     def _stays_inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self._real_root)
 
-    def frames(self, *parts: str) -> dict[int, Path]:
+    def frames(self, *parts: str, name: re.Pattern[str] = PLAIN_NUMBER) -> dict[int, Path]:
         """Frame number to file for the folder `root/parts…`, in increasing order.
 
-        Files whose name is not a number with a picture's suffix are not frames. Of two files with the same
-        number (`7.jpg`, `007.jpg`) the first by name is taken.
+        Files whose name without its suffix is not `name`, or whose suffix is no picture's, are not frames. Of two
+        files with the same number (`7.jpg`, `007.jpg`) the first by name is taken.
+
+        Args:
+            parts: Folders below the root.
+            name: Pattern of a whole file name without suffix; its first group is the frame's number.
 
         Raises:
             FileNotFoundError: if there is no such folder.
             UnsafePathError: if the folder or one of its frames is a link out of the root.
         """
         folder = self.root.joinpath(*parts)
-        if folder not in self._listed:
+        key = (folder, name.pattern)
+        if key not in self._listed:
             if not self._stays_inside(folder):
                 raise UnsafePathError(f"{folder} is a link out of {self.root}; it is refused ({_REMEDY})")
             if not folder.is_dir():
@@ -63,14 +71,15 @@ class FrameFolders:
             with os.scandir(folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     stem, suffix = os.path.splitext(entry.name)
-                    if suffix.lower() not in FRAME_SUFFIXES or not (stem.isascii() and stem.isdigit()):
+                    match = name.fullmatch(stem)
+                    if suffix.lower() not in FRAME_SUFFIXES or match is None:
                         continue
                     path = folder / entry.name
                     if entry.is_symlink() and not self._stays_inside(path):
                         raise UnsafePathError(f"{path} is a link out of {self.root}; it is refused ({_REMEDY})")
-                    found.setdefault(int(stem), path)
-            self._listed[folder] = dict(sorted(found.items()))
-        return self._listed[folder]
+                    found.setdefault(int(match.group(1)), path)
+            self._listed[key] = dict(sorted(found.items()))
+        return self._listed[key]
 
 
 def describe_numbers(numbers: list[int]) -> str:

@@ -134,7 +134,7 @@ def prepare(
     if not load.clips:
         hint = "".join(f"{line}\n" for line in frames_hint(load))
         raise PrepareError(
-            f"{hint}{root}: none of the {load.num_rows} rows of {load.annotation.name} is a usable clip.\n"
+            f"{hint}{root}: none of the {load.num_rows} rows of {load.annotation_name} is a usable clip.\n"
             + _listing(load.problems)
         )
 
@@ -398,7 +398,7 @@ def _save(
         "fingerprint": report.fingerprint,
         "database": load.database,
         "synthetic": load.synthetic,
-        "annotation": load.annotation.name,
+        "annotation": load.annotation_name,
         "size": size,
         "max_frames": max_frames,
         "num_rows": load.num_rows,

@@ -69,7 +69,7 @@ def length_lines(clips: Sequence[MicroExpressionClip]) -> list[str]:
 
 def frames_hint(load: LoadReport) -> list[str]:
     """One line if so many rows have no frames that ROOT is likely not laid out as expected; else none."""
-    hint = getattr(get_database(load.database), "layout_hint", None)
+    hint = get_database(load.database).layout_hint
     line = hint(load) if hint is not None else ""
     return [line] if line else []
 
@@ -108,7 +108,7 @@ def report_lines(
     if load.synthetic:
         lines += ["This database is synthetic: no number on it is a result on people.", ""]
     rows = f"{load.num_rows} rows" if load.num_rows else "the table has no rows"
-    lines += [f"Annotation: {load.annotation.name}, {rows}.", ""]
+    lines += [f"Annotation: {load.annotation_name}, {rows}.", ""]
     lines += [*counts_table(load, clips), ""]
     if not load.published_counts:
         lines += ["No published counts apply: this is not the owner's annotation file.", ""]

@@ -211,7 +211,7 @@ def _number(value: float | None) -> str:
 
 
 def _titles(facts: RunFacts) -> str:
-    return " and ".join(get_database(name).TITLE if name in DATABASES else name for name in facts.databases)
+    return " and ".join(get_database(name).title if name in DATABASES else name for name in facts.databases)
 
 
 def _architecture(config: HSTAConfig) -> str:

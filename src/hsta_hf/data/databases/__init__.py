@@ -1,9 +1,10 @@
-"""One module per database. A new database is a new module with `NAME`, `TITLE` and `load`, named here."""
+"""The databases, by name. A new one is a new module whose `DATABASES` is named here."""
 
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from hsta_hf.data.databases.base import (
     Correction,
@@ -13,18 +14,26 @@ from hsta_hf.data.databases.base import (
     Problem,
 )
 
-DATABASES: tuple[str, ...] = ("casme3",)
+# Name of each database to the module that reads it; modules are imported when they are asked for.
+_MODULES: Mapping[str, str] = MappingProxyType(
+    {
+        "casme3": "casme3",
+    }
+)
+DATABASES: tuple[str, ...] = tuple(_MODULES)
 
 
 def get_database(name: str) -> Database:
-    """The database module of that name.
+    """The database of that name.
 
     Raises:
         DatabaseError: if there is none; the message lists those that exist.
     """
-    if name not in DATABASES:
+    if name not in _MODULES:
         raise DatabaseError(f"no database is called {name!r}; there are {', '.join(DATABASES)}")
-    return cast(Database, importlib.import_module(f"{__name__}.{name}"))
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    found: Database = next(database for database in module.DATABASES if database.name == name)
+    return found
 
 
 __all__ = ["DATABASES", "Correction", "Database", "DatabaseError", "LoadReport", "Problem", "get_database"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from hsta_hf.data.clip import MicroExpressionClip
 
@@ -74,20 +73,22 @@ class LoadReport:
     Attributes:
         database: Name of the database module.
         root: The folder.
-        annotation: The annotation file.
-        num_rows: Number of annotation rows.
+        annotation: The annotation file; None where labels come from folder names (SMIC) or from several files.
+        num_rows: Number of annotation rows (of clip folders, where there is no annotation).
         clips: The usable clips, in the annotation's order.
         problems: What is wrong, in the annotation's order.
         corrections: The known mistakes that were corrected.
         synthetic: True if a README in `root` calls the database synthetic.
-        row_counts: Per field ("rows", "subjects", "emotion", "objective_class"), how often each value
-            stands in the annotation, bad rows included.
+        row_counts: Per field ("rows", "subjects", "emotion", "objective_class", in a composite "database", too),
+            how often each value stands in the annotation, bad rows included.
         published_counts: The owner's numbers in the same form; empty if this is not the owner's file.
+        variant: Which of the owner's versions of the frames was read; "" where there is one.
+        left_out: How many sound rows the database leaves out on purpose, by reason (MEGC 2019 drops `others`).
     """
 
     database: str
     root: Path
-    annotation: Path
+    annotation: Path | None
     num_rows: int
     clips: tuple[MicroExpressionClip, ...]
     problems: tuple[Problem, ...]
@@ -95,6 +96,13 @@ class LoadReport:
     synthetic: bool
     row_counts: Mapping[str, Mapping[str, int]]
     published_counts: Mapping[str, Mapping[str, int]]
+    variant: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def annotation_name(self) -> str:
+        """The annotation file's name, for messages; "the folders" where there is none."""
+        return "the folders" if self.annotation is None else self.annotation.name
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -110,12 +118,12 @@ class LoadReport:
     def count_mismatches(self) -> tuple[str, ...]:
         """Where the annotation's counts differ from the published ones; empty if none are published."""
         messages = []
-        for field, published in self.published_counts.items():
-            found = self.row_counts.get(field, {})
+        for name, published in self.published_counts.items():
+            found = self.row_counts.get(name, {})
             for value in dict.fromkeys([*published, *found]):
                 if found.get(value, 0) != published.get(value, 0):
                     messages.append(
-                        f"{field} {value}: {found.get(value, 0)} in {self.annotation.name}, "
+                        f"{name} {value}: {found.get(value, 0)} in {self.annotation_name}, "
                         f"{published.get(value, 0)} published"
                     )
         return tuple(messages)
@@ -126,12 +134,28 @@ class LoadReport:
         return dict(sorted(counts.items()))
 
 
-class Database(Protocol):
-    """A module of `hsta_hf.data.databases`."""
+@dataclass(frozen=True)
+class Database:
+    """A database that hsta-hf reads. Each module of `hsta_hf.data.databases` has one or more in `DATABASES`.
 
-    NAME: str
-    TITLE: str
+    Attributes:
+        name: Name on the command line and in `MicroExpressionClip.database`.
+        title: What reports call it.
+        layout: Where frames and annotation are expected, as one line for messages.
+        load: `load(root, annotation=None, variant=None)` reads the files below `root`. `annotation` None looks
+            for the owner's file in `root`; `variant` None takes the first of `variants` that `root` holds. No bad
+            row raises; `DatabaseError` is for a root, annotation or variant that is not there at all.
+        variants: The owner's versions of the frames, the preferred one first; empty where there is one.
+        aligned_variants: Those that the owner has already cropped and registered: `hsta prepare` leaves them as
+            they are unless it is told otherwise.
+        layout_hint: One line about what was expected and what is there, if so many rows have no frames that the
+            root is likely not the right one; else "".
+    """
 
-    def load(self, root: str | Path, annotation: str | Path | None = None) -> LoadReport:
-        """Read the database below `root`."""
-        ...
+    name: str
+    title: str
+    layout: str
+    load: Callable[..., LoadReport]
+    variants: tuple[str, ...] = ()
+    aligned_variants: tuple[str, ...] = ()
+    layout_hint: Callable[[LoadReport], str] | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hsta_hf.data.annotation_table import AnnotationError, AnnotationRow, find_annotation, read_annotation
 from hsta_hf.data.clip import APEX_ANNOTATED, APEX_UNKNOWN, MicroExpressionClip
-from hsta_hf.data.databases.base import ERROR, WARNING, Correction, DatabaseError, LoadReport, Problem
+from hsta_hf.data.databases.base import ERROR, WARNING, Correction, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.timing import NO_FRAME, resolve_timing
 from hsta_hf.data.frame_folders import NO_FOLDER, FrameFolders, UnsafePathError, safe_name
 from hsta_hf.data.labels import CASME3_EMOTIONS, OBJECTIVE_CLASSES, objective_class_of, parse_action_units
@@ -83,12 +83,13 @@ PUBLISHED_COUNTS: Mapping[str, Mapping[str, int]] = {
 }
 
 
-def load(root: str | Path, annotation: str | Path | None = None) -> LoadReport:
+def load(root: str | Path, annotation: str | Path | None = None, variant: str | None = None) -> LoadReport:
     """Read CAS(ME)^3 part A.
 
     Args:
         root: The folder that holds the subjects' folders and the annotation.
         annotation: The annotation file; None looks for it in `root`.
+        variant: Not used: there is one version of the frames.
 
     Returns:
         The usable clips and everything that was found wrong, by clip. No bad row raises.
@@ -301,3 +302,14 @@ def _calls_itself_synthetic(root: Path) -> bool:
         if readme.is_file() and "synthetic" in readme.read_text(encoding="utf-8", errors="replace").casefold():
             return True
     return False
+
+
+DATABASES: tuple[Database, ...] = (
+    Database(
+        name=NAME,
+        title=TITLE,
+        layout="ROOT/<subject>/<letter>/color/<n>.jpg and the owner's .xlsx in ROOT",
+        load=load,
+        layout_hint=layout_hint,
+    ),
+)
