@@ -364,8 +364,8 @@ def test_reading_something_else_says_what_to_do(sound_root: Path, tmp_path: Path
     prepare(sound_root, tmp_path / "out")
     manifest = tmp_path / "out" / MANIFEST
     text = manifest.read_text()
-    manifest.write_text(text.replace('"format_version": 1', '"format_version": 99'))
-    with pytest.raises(NotPreparedError, match="format version 99, this version of hsta-hf reads 1"):
+    manifest.write_text(text.replace('"format_version": 2', '"format_version": 99'))
+    with pytest.raises(NotPreparedError, match="format version 99, this version of hsta-hf reads 2"):
         load_prepared(tmp_path / "out")
     manifest.write_text(text[:50])
     with pytest.raises(NotPreparedError, match="is damaged"):

@@ -241,7 +241,7 @@ def _progress(steps: Iterator[None], total: int, show: bool) -> Iterator[None]:
 
 def _clip_as_written(clip: MicroExpressionClip, row: dict[str, Any]) -> MicroExpressionClip:
     """The loader's clip with the timing and frames that the dataset has for it."""
-    paths = dict(zip(clip.frame_numbers, clip.frame_paths, strict=True))
+    paths = dict(zip(clip.frame_numbers, clip.frame_paths, strict=False))  # none of a video
     numbers = tuple(row["frame_numbers"])
     return replace(
         clip,
@@ -249,7 +249,7 @@ def _clip_as_written(clip: MicroExpressionClip, row: dict[str, Any]) -> MicroExp
         offset=row["offset"],
         apex_source=row["apex_source"],
         frame_numbers=numbers,
-        frame_paths=tuple(paths[number] for number in numbers),
+        frame_paths=tuple(paths[number] for number in numbers if paths),
     )
 
 
@@ -319,10 +319,11 @@ class _Job:
 
             apex = clip.frame_numbers[int(spot_apex(frames))]
             clip = replace(clip, apex=apex, apex_source=APEX_SPOTTED)
-        columns: dict[str, Any] = {
-            name: getattr(clip, name) for name in FEATURES if name not in ("frames", "height", "width")
-        }
+        columns: dict[str, Any] = {name: getattr(clip, name, None) for name in FEATURES if name != "frames"}
         columns["height"], columns["width"] = frames.shape[1:3]
+        columns["source_height"], columns["source_width"] = decoded.source_size
+        columns["frame_hashes"] = list(decoded.frame_hashes)
+        columns["corrections"] = list(clip.corrections)
         columns["action_units"] = list(clip.action_units)
         columns["frame_numbers"] = list(clip.frame_numbers)
         arrays = {name: pa.array([value], FEATURES.arrow_schema.field(name).type) for name, value in columns.items()}
@@ -397,7 +398,11 @@ def _save(
         "format_version": FORMAT_VERSION,
         "fingerprint": report.fingerprint,
         "database": load.database,
+        "databases": sorted({clip.database for clip in report.clips}),
+        "variant": load.variant,
         "synthetic": load.synthetic,
+        "faces": None,
+        "flow": None,
         "annotation": load.annotation_name,
         "size": size,
         "max_frames": max_frames,

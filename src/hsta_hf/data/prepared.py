@@ -11,14 +11,16 @@ from typing import Any
 import datasets
 import numpy as np
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "hsta_prepared.json"
 
-# One row is one clip. `frames` are the raw bytes of a uint8 RGB array (num_frames, height, width, 3).
+# One row is one clip. `frames` are the raw bytes of a uint8 RGB array (num_frames, height, width, 3), onset to offset;
+# `flow` those of a float32 array (2, flow_height, flow_width, 3).
 FEATURES = datasets.Features(
     {
         "clip_id": datasets.Value("string"),
         "database": datasets.Value("string"),
+        "variant": datasets.Value("string"),  # which of the owner's versions of the frames; "" where there is one
         "subject": datasets.Value("string"),
         "filename": datasets.Value("string"),
         "onset": datasets.Value("int64"),
@@ -32,12 +34,25 @@ FEATURES = datasets.Features(
         "objective_class": datasets.Value("string"),
         "action_units": datasets.List(datasets.Value("string")),
         "action_units_raw": datasets.Value("string"),
+        "corrections": datasets.List(datasets.Value("string")),  # what was corrected in the clip's annotation
         "fps": datasets.Value("float64"),
         "frames": datasets.Value("large_binary"),
         "frame_numbers": datasets.List(datasets.Value("int64")),
         "num_frames": datasets.Value("int64"),
         "height": datasets.Value("int64"),
         "width": datasets.Value("int64"),
+        # 64 bits a frame, of the picture as it was decoded: equal ones are the same footage, in whatever database.
+        "frame_hashes": datasets.List(datasets.Value("uint64")),
+        "source_height": datasets.Value("int64"),  # of the owner's frames
+        "source_width": datasets.Value("int64"),
+        # Null where faces were kept as they are:
+        "face_matrix": datasets.List(datasets.Value("float64")),  # (2, 3) row by row, source to aligned pixels
+        "face_landmarks": datasets.List(datasets.Value("float64")),  # (5, 2) row by row, in aligned pixels
+        "num_faces": datasets.Value("int64"),  # in the onset frame; the largest is the one that was aligned
+        # Null where no flow is stored: (u, v, strain) from onset to apex, and from apex to offset.
+        "flow": datasets.Value("large_binary"),
+        "flow_height": datasets.Value("int64"),
+        "flow_width": datasets.Value("int64"),
     }
 )
 
@@ -53,17 +68,27 @@ class PreparedInfo:
     Attributes:
         format_version: Version of the layout of the rows.
         fingerprint: Hexadecimal digest of all rows, frames included; equal datasets have equal ones.
-        database: Name of the database.
+        database: Name of the database module that was asked for; a composite's (`megc2019`) covers several.
+        databases: The `database` fields of the rows, sorted.
+        variant: Which of the owner's versions of the frames was read; "" where there is one.
         synthetic: True where the database's own README calls itself synthetic.
-        size: Side in pixels that frames were resized to; None for the native size.
+        size: Side in pixels that frames were aligned or resized to; None for the native size.
+        faces: How faces were aligned: "mode" ("align"), "size" (pixels), "stabilise" (bool), "detector" (the
+            weights' file name and SHA-256); None where frames were kept as they are.
+        flow: How the stored flow was computed: "method", "size" ({"height", "width"} in pixels, as the processor's
+            `flow_size`) and "remove_head_motion" (bool); None where no flow is stored.
         num_clips: Number of rows.
     """
 
     format_version: int
     fingerprint: str
     database: str
+    databases: tuple[str, ...]
+    variant: str
     synthetic: bool
     size: int | None
+    faces: Mapping[str, Any] | None
+    flow: Mapping[str, Any] | None
     num_clips: int
 
 
@@ -96,8 +121,12 @@ def prepared_info(path: str | Path) -> PreparedInfo:
             format_version=version,
             fingerprint=str(content["fingerprint"]),
             database=str(content["database"]),
+            databases=tuple(str(name) for name in content["databases"]),
+            variant=str(content["variant"]),
             synthetic=bool(content["synthetic"]),
             size=None if size is None else int(size),
+            faces=None if content["faces"] is None else dict(content["faces"]),
+            flow=None if content["flow"] is None else dict(content["flow"]),
             num_clips=int(content["num_clips"]),
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -174,12 +203,46 @@ def frames_at(dataset: datasets.Dataset, index: int) -> np.ndarray:
         IndexError: if there is no such clip.
         NotPreparedError: if the bytes do not fit the row's shape.
     """
+    table, position = _position(dataset, index)
+    row = {name: table.column(name)[position].as_py() for name in ("clip_id", "num_frames", "height", "width")}
+    return _as_frames(table.column("frames")[position].as_buffer(), row)
+
+
+def flow_at(dataset: datasets.Dataset, index: int) -> np.ndarray | None:
+    """The optical flow that `hsta prepare --flow` stored for clip `index`, as a view of the file on disk.
+
+    Args:
+        dataset: What `load_prepared` returned, or a selection of it.
+        index: Position of the clip in `dataset`.
+
+    Returns:
+        Read-only float32 array (2, height, width, 3): from onset to apex and from apex to offset; u and v in pixels
+        of the flow's own size, and the strain. `prepared_info(...).flow` says how it was computed. None if none is
+        stored.
+
+    Raises:
+        IndexError: if there is no such clip.
+        NotPreparedError: if the bytes do not fit the row's shape.
+    """
+    table, position = _position(dataset, index)
+    stored = table.column("flow")[position]
+    if not stored.is_valid:
+        return None
+    clip, height, width = (table.column(n)[position].as_py() for n in ("clip_id", "flow_height", "flow_width"))
+    flat = np.frombuffer(stored.as_buffer(), dtype=np.float32)
+    if flat.size != 2 * height * width * 3:
+        raise NotPreparedError(
+            f"clip {clip}: {flat.size} numbers of flow, shape (2, {height}, {width}, 3) needs "
+            f"{2 * height * width * 3}; run hsta prepare again"
+        )
+    return flat.reshape(2, height, width, 3)
+
+
+def _position(dataset: datasets.Dataset, index: int) -> tuple[Any, int]:
+    """The table below `dataset`, and the row in it that is the dataset's row `index`."""
     if not -len(dataset) <= index < len(dataset):
         raise IndexError(f"clip {index} of a dataset of {len(dataset)} clips")
     index %= len(dataset)
     # A selection keeps its positions in an index table of one column beside the untouched data.
     indices = dataset._indices
-    position = index if indices is None else int(indices.column(0)[index].as_py())
-    table = dataset.data
-    row = {name: table.column(name)[position].as_py() for name in ("clip_id", "num_frames", "height", "width")}
-    return _as_frames(table.column("frames")[position].as_buffer(), row)
+    return dataset.data, index if indices is None else int(indices.column(0)[index].as_py())
