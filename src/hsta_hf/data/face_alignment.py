@@ -1,0 +1,329 @@
+"""Where the face is in a clip's onset frame, and the one transform that brings it into every crop of the clip.
+
+The transform is a similarity (move, turn, scale), made from five landmarks of the onset frame alone: fitted anew to
+each frame it would follow the detector's noise, which is larger than a micro-expression. `docs/faces.md` has the
+measurements.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from huggingface_hub import hf_hub_download, is_offline_mode
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from hsta_hf.data.decode import FaceNotFoundError
+
+DETECTOR_REPOSITORY = "opencv/face_detection_yunet"
+DETECTOR_FILE = "face_detection_yunet_2023mar.onnx"
+DETECTOR_REVISION = "3cc26e7f1014a5ee5d74a42acee58bafc9d0a310"
+DETECTOR_VARIABLE = "HSTA_FACE_DETECTOR"
+
+# Right eye, left eye (the person's own right and left), nose tip, right and left corner of the mouth, as fractions
+# (x, y) of the crop's side. Size and proportions are those of the 112 x 112 template that face recognition uses
+# (InsightFace: eyes at (38.3, 51.7) and (73.5, 51.5)), made symmetric and moved up, so that the chin is in the
+# picture with a margin below it, and the forehead from about the hairline.
+TEMPLATE = np.array([[0.34, 0.37], [0.66, 0.37], [0.50, 0.552], [0.3675, 0.74], [0.6325, 0.74]])
+# The eyes decide: a head turned a little between two clips moves nose and mouth against them.
+LANDMARK_WEIGHTS = np.array([1.0, 1.0, 0.1, 0.1, 0.1])
+
+SCORE_THRESHOLD = 0.7
+_OVERLAP = 0.3  # two boxes that share more are one face
+_SEARCH_SIDE = 640  # longer sides are shrunk for the search; landmarks are then found anew at full resolution
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a frame.
+
+    Attributes:
+        box: (x, y, width, height) in pixels of the frame; may reach over its edge.
+        landmarks: (5, 2) float64, x and y in pixels, pixel centres at whole numbers: the person's right eye, left
+            eye, nose tip, right and left corner of the mouth.
+        score: The detector's confidence, 0 to 1.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: np.ndarray
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Square pixels of the box."""
+        return self.box[2] * self.box[3]
+
+
+class Detector(Protocol):
+    """What `FaceAligner` needs of a detector; `FaceDetector` is one."""
+
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        """The faces of a uint8 frame (H, W, 3) RGB or (H, W), largest first."""
+        ...
+
+    def refine(self, frame: np.ndarray, face: Face) -> Face:
+        """The face with its landmarks found more exactly."""
+        ...
+
+
+def detector_weights(weights: str | Path | None = None) -> Path:
+    """The detector's file: the one given, else that of the environment variable, else the Hub's.
+
+    Raises:
+        FileNotFoundError: if the file does not exist, or the Hub cannot be reached and its cache lacks the file.
+    """
+    named = weights if weights is not None else os.environ.get(DETECTOR_VARIABLE) or None
+    remedy = f"give the file by --face-detector PATH or in the environment variable {DETECTOR_VARIABLE}"
+    if named is not None:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            source = "" if weights is not None else f", which {DETECTOR_VARIABLE} names,"
+            raise FileNotFoundError(
+                f"face detector {path}{source} is no file; it should be {DETECTOR_FILE} of the Hub repository "
+                f"{DETECTOR_REPOSITORY}"
+            )
+        return path
+    try:
+        return Path(hf_hub_download(DETECTOR_REPOSITORY, DETECTOR_FILE, revision=DETECTOR_REVISION))
+    except LocalEntryNotFoundError as error:
+        why = "HF_HUB_OFFLINE is set" if is_offline_mode() else "no connection"
+        raise FileNotFoundError(
+            f"the face detector {DETECTOR_REPOSITORY}/{DETECTOR_FILE} is not in the Hub's cache on this machine, and "
+            f"the Hub could not be reached ({why}). Where there is a connection, `hf download {DETECTOR_REPOSITORY} "
+            f"{DETECTOR_FILE} --local-dir FOLDER` fetches it; then {remedy}"
+        ) from error
+    except HfHubHTTPError as error:
+        raise FileNotFoundError(
+            f"the Hub does not give {DETECTOR_REPOSITORY}/{DETECTOR_FILE} at {DETECTOR_REVISION}: {error}; {remedy}"
+        ) from error
+
+
+class FaceDetector:
+    """OpenCV's YuNet (Wu et al. 2023). One object serves any number of threads, and travels to other processes."""
+
+    def __init__(self, weights: str | Path | None = None, score_threshold: float = SCORE_THRESHOLD) -> None:
+        """Find the weights and see that they load.
+
+        Args:
+            weights: YuNet's ONNX file; None takes the file that the environment variable HSTA_FACE_DETECTOR names,
+                else that of the Hub repository `opencv/face_detection_yunet`, at a fixed revision.
+            score_threshold: Faces of which the detector is less sure are none.
+
+        Raises:
+            FileNotFoundError: if there is no such file, or the Hub cannot be reached.
+            ValueError: if the file is no ONNX model of a face detector.
+        """
+        self.path = detector_weights(weights)
+        self.score_threshold = score_threshold
+        self._local = threading.local()
+        try:
+            self._rows(np.zeros((64, 64, 3), np.uint8))
+        except cv2.error as error:
+            raise ValueError(
+                f"face detector {self.path} is no YuNet model that OpenCV {cv2.__version__} can load ({error.err}); "
+                f"it should be {DETECTOR_FILE} of the Hub repository {DETECTOR_REPOSITORY}"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _local=threading.local())
+
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        """The faces of a frame.
+
+        Args:
+            frame: (H, W, 3) RGB or (H, W) uint8, of any size. Frames with a side above 640 pixels are searched in a
+                shrunk copy; `refine` then looks at full resolution.
+
+        Returns:
+            Largest first; empty if there is none.
+        """
+        picture = _bgr(frame)
+        height, width = picture.shape[:2]
+        ratio = min(1.0, _SEARCH_SIDE / max(height, width))
+        if ratio < 1:
+            size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        scale = np.array([width / picture.shape[1], height / picture.shape[0]])
+        faces = []
+        for row in self._rows(picture):
+            corner, extent = (row[:2] + 0.5) * scale - 0.5, row[2:4] * scale
+            box = (float(corner[0]), float(corner[1]), float(extent[0]), float(extent[1]))
+            faces.append(Face(box, (row[4:14].reshape(5, 2) + 0.5) * scale - 0.5, float(row[14])))
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def refine(self, frame: np.ndarray, face: Face) -> Face:
+        """The same face, its landmarks found anew."""
+        return face
+
+    def _rows(self, picture: np.ndarray) -> np.ndarray:
+        """(n, 15) float64: box, landmarks and score, in pixels of a BGR picture."""
+        network = self._network()
+        network.setInputSize((picture.shape[1], picture.shape[0]))
+        found = network.detect(np.ascontiguousarray(picture))[1]
+        return np.empty((0, 15)) if found is None else np.asarray(found, np.float64)
+
+    def _network(self) -> Any:
+        """This thread's own network: OpenCV's keeps the size and the result of its last picture."""
+        if not hasattr(self._local, "network"):
+            with _quiet():
+                self._local.network = cv2.FaceDetectorYN.create(
+                    str(self.path), "", (320, 320), self.score_threshold, _OVERLAP
+                )
+        return self._local.network
+
+
+@dataclass(frozen=True)
+class OnsetAlignment:
+    """The transform of a clip, made from its onset frame; calling it aligns a frame.
+
+    Attributes:
+        matrix: (2, 3) float64, a similarity: x and y in the source, in pixels, to x and y in the crop.
+        face: The face that is aligned, in pixels of the source.
+        num_faces: How many faces the onset frame shows.
+        size: Side of the crop in pixels.
+        landmarks: (5, 2) float64, the face's landmarks in pixels of the crop.
+    """
+
+    matrix: np.ndarray
+    face: Face
+    num_faces: int
+    size: int
+    landmarks: np.ndarray
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) or (H, W) uint8 to (size, size, 3) or (size, size); the picture's edge is repeated outside it."""
+        return warp_similarity(frame, self.matrix, self.size)
+
+
+class FaceAligner:
+    """Makes the transform of a clip from its onset frame. Safe to share between threads."""
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        size: int = 224,
+        stabilise: bool = False,
+        detector: Detector | None = None,
+    ) -> None:
+        """Set up the detector.
+
+        Args:
+            weights: As in `FaceDetector`.
+            size: Side of the crops in pixels.
+            stabilise: Also undo the head's motion since the onset, frame by frame.
+            detector: Another detector; `weights` is not looked at then.
+
+        Raises:
+            FileNotFoundError, ValueError: as `FaceDetector`; ValueError too if `size` is below 16.
+        """
+        if size < 16:
+            raise ValueError(f"size is the side of the aligned frames in pixels, 16 or more, not {size}")
+        self.detector = FaceDetector(weights) if detector is None else detector
+        self.size = size
+        self.stabilise = stabilise
+
+    def fit(self, onset: np.ndarray) -> OnsetAlignment:
+        """The transform of a clip.
+
+        Args:
+            onset: (H, W, 3) RGB or (H, W) uint8, the clip's first frame.
+
+        Raises:
+            FaceNotFoundError: if the frame shows no face.
+        """
+        faces = self.detector.detect(onset)
+        if not faces:
+            height, width = onset.shape[:2]
+            threshold = getattr(self.detector, "score_threshold", None)
+            sure = "" if threshold is None else f" with a score of {threshold:g} or more"
+            raise FaceNotFoundError(f"no face found in the onset frame ({width}x{height} pixels){sure}")
+        face = self.detector.refine(onset, faces[0])
+        matrix = fit_similarity(face.landmarks, TEMPLATE * self.size - 0.5, LANDMARK_WEIGHTS)
+        return OnsetAlignment(matrix, face, len(faces), self.size, transform_points(matrix, face.landmarks))
+
+
+def fit_similarity(source: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The similarity that brings points nearest to others, by weighted least squares (Umeyama 1991).
+
+    Args:
+        source, target: (n, 2), in pixels.
+        weights: (n,), not negative.
+
+    Returns:
+        (2, 3) float64.
+
+    Raises:
+        ValueError: if all source points with weight are one point.
+    """
+    # In complex numbers a similarity is z -> a z + b; unlike the general solution it cannot mirror the face.
+    z, w = source @ [1, 1j], target @ [1, 1j]
+    share = weights / weights.sum()
+    z_mean, w_mean = share @ z, share @ w
+    spread = float(share @ np.abs(z - z_mean) ** 2)
+    if spread <= 0:
+        raise ValueError("the landmarks of a face cannot all be in one place")
+    a = (share @ (np.conj(z - z_mean) * (w - w_mean))) / spread
+    b = w_mean - a * z_mean
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n, 2) points through a (2, 3) matrix."""
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
+
+
+def warp_similarity(frame: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """The crop that a similarity cuts out of a frame, without aliasing.
+
+    A crop coarser than the frame is taken at a whole multiple of its size and averaged down; a finer one is
+    interpolated by cubics. What lies outside the frame repeats its edge.
+
+    Args:
+        frame: (H, W, 3) or (H, W) uint8.
+        matrix: (2, 3), source to crop, in pixels.
+        size: Side of the crop in pixels.
+    """
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    finer = max(1, int(np.ceil(1 / scale - 0.05)))
+    # Pixel centres are at whole numbers: the middle of a coarse pixel is the middle of its `finer` fine ones.
+    fine = matrix * finer
+    fine[:, 2] += (finer - 1) / 2
+    side = size * finer
+    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
+    crop = cv2.warpAffine(frame, fine, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    if finer > 1:
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(crop, dtype=np.uint8)
+
+
+_LOG_LOCK = threading.Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCV 5 warns at each YuNet it loads that it ignores the target device, which nobody asked for."""
+    logging = cv2.utils.logging
+    with _LOG_LOCK:
+        before = logging.getLogLevel()
+        logging.setLogLevel(logging.LOG_LEVEL_ERROR)
+        try:
+            yield
+        finally:
+            logging.setLogLevel(before)
+
+
+def _bgr(frame: np.ndarray) -> np.ndarray:
+    if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] != 3):
+        raise ValueError(f"a frame is (H, W, 3) or (H, W) uint8, not {frame.dtype} of shape {frame.shape}")
+    code = cv2.COLOR_GRAY2BGR if frame.ndim == 2 else cv2.COLOR_RGB2BGR
+    return np.asarray(cv2.cvtColor(frame, code))
