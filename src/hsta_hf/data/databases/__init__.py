@@ -18,6 +18,9 @@ from hsta_hf.data.databases.base import (
 _MODULES: Mapping[str, str] = MappingProxyType(
     {
         "casme3": "casme3",
+        "smic_hs": "smic",
+        "smic_vis": "smic",
+        "smic_nir": "smic",
     }
 )
 DATABASES: tuple[str, ...] = tuple(_MODULES)
