@@ -13,6 +13,8 @@ import openpyxl
 TABLE_SUFFIXES: tuple[str, ...] = (".xlsx", ".csv")
 # Some owners put prose above the header; it is looked for in this many rows.
 _HEADER_WITHIN = 20
+# Spreadsheets of countries with a decimal comma write CSV with semicolons.
+_DELIMITERS = ",;\t"
 
 
 class AnnotationError(ValueError):
@@ -32,6 +34,21 @@ class AnnotationRow:
     cells: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class AnnotationTable:
+    """An annotation table.
+
+    Attributes:
+        rows: The rows below the header that are not empty.
+        columns: The canonical names of the columns that it has, in the order asked for.
+        unknown: The header's other names.
+    """
+
+    rows: list[AnnotationRow]
+    columns: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
 def _text(value: Any) -> str:
     """A cell as text: 4.0 and 4 are both "4", an empty cell is ""."""
     if value is None:
@@ -46,11 +63,12 @@ def _header_key(text: str) -> str:
 
 
 def _raw_tables(path: Path) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Every sheet of the file as (name, rows)."""
+    """Every sheet of the file as (name, rows); a .csv counts as one sheet per way to read it."""
     try:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
-                return [("", [tuple(row) for row in csv.reader(file)])]
+                lines = file.readlines()
+            return [(mark, [tuple(row) for row in csv.reader(lines, delimiter=mark)]) for mark in _DELIMITERS]
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         try:
             return [(sheet.title, list(sheet.iter_rows(values_only=True))) for sheet in book.worksheets]
@@ -77,7 +95,24 @@ def read_annotation(path: Path, columns: Mapping[str, Sequence[str]]) -> list[An
         AnnotationError: if the file cannot be read or no sheet has all columns; the message names the
             file and the columns that are missing.
     """
-    keys = {name: {_header_key(alias) for alias in (name, *aliases)} for name, aliases in columns.items()}
+    return read_table(path, columns).rows
+
+
+def read_table(
+    path: Path, columns: Mapping[str, Sequence[str]], optional: Mapping[str, Sequence[str]] | None = None
+) -> AnnotationTable:
+    """As `read_annotation`, and says which columns there are.
+
+    Args:
+        path: A .xlsx or .csv file.
+        columns: Columns that have to be there, as `read_annotation` takes them.
+        optional: Columns that need not be; their cells are "" where they are not.
+
+    Raises:
+        AnnotationError: as `read_annotation`.
+    """
+    wanted_columns = {**columns, **(optional or {})}
+    keys = {name: {_header_key(alias) for alias in (name, *aliases)} for name, aliases in wanted_columns.items()}
     fewest_missing = list(columns)
     for _, rows in _raw_tables(path):
         for header_at, header in enumerate(rows[:_HEADER_WITHIN]):
@@ -86,7 +121,7 @@ def read_annotation(path: Path, columns: Mapping[str, Sequence[str]]) -> list[An
                 name: next((place for place, key in enumerate(found) if key and key in wanted), None)
                 for name, wanted in keys.items()
             }
-            missing = [name for name, place in places.items() if place is None]
+            missing = [name for name in columns if places[name] is None]
             if len(missing) < len(fewest_missing):
                 fewest_missing = missing
             if missing:
@@ -99,7 +134,12 @@ def read_annotation(path: Path, columns: Mapping[str, Sequence[str]]) -> list[An
                 }
                 if any(cells.values()):
                     result.append(AnnotationRow(number, cells))
-            return result
+            taken = {place for place in places.values() if place is not None}
+            return AnnotationTable(
+                result,
+                tuple(name for name, place in places.items() if place is not None),
+                tuple(_text(cell) for place, cell in enumerate(header) if place not in taken and _text(cell)),
+            )
     raise AnnotationError(
         f"{path}: no header row with the columns {', '.join(columns)}; missing: {', '.join(fewest_missing)}"
     )
