@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from owners.smic import PUBLISHED, SmicTree, lose, write_published
 
 from hsta_hf.data.databases import DatabaseError, LoadReport, get_database
 from hsta_hf.data.decode import DecodedClip, decode_clip
 from hsta_hf.data.labels import get_label_scheme
-
-from .owners.smic import PUBLISHED, SmicTree, lose, write_published
 
 
 def load(root: Path, name: str = "smic_hs", **arguments: Any) -> LoadReport:
@@ -160,7 +159,9 @@ def test_a_clip_of_fewer_than_two_frames_is_left_out(tree: SmicTree, frames: tup
     report = load(tree.root)
     assert (len(report.clips), report.num_rows) == (1, 2)
     assert messages(report) == [("s1/s1_po_02", "frames", "error")]
-    assert report.problems[0].message.startswith(f"{len(frames)} frames called image<n>.bmp")
+    assert report.problems[0].message == (
+        f"fewer than 2 frames called image<n>.bmp ({len(frames)}); the clip is left out"
+    )
 
 
 def test_cropped_frames_alone_are_no_raw_clip(tmp_path: Path):
@@ -203,7 +204,8 @@ def test_a_clip_in_two_label_folders_is_read_once_where_its_name_says(tree: Smic
     tree.clip(1, "positive", 1)
     report = load(tree.root)
     assert [clip.emotion for clip in report.clips] == ["positive"]
-    assert messages(report) == [("s1/s1_po_01", "folder", "error")]
+    assert messages(report) == [("s1/s1_po_01", "row", "error")]
+    assert report.problems[0].message.startswith("contradicts SMIC_all_raw/HS/s01/micro/positive/s1_po_01")
     assert report.problems[0].source.endswith("negative/s1_po_01") and report.num_rows == 2
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .noise import write_noise
+from owners.files import write_picture
 
 LABELS = {"negative": "ne", "positive": "po", "surprise": "sur"}
 # The owner numbers the subjects with gaps: 16 of 20 people showed a micro-expression.
@@ -48,15 +49,19 @@ class SmicTree:
         path = self.subject(subject) / kind / (folder or label) / clip
         path.mkdir(parents=True, exist_ok=True)
         for frame in frames:
-            write_noise(self.frame(path, frame), f"{self.folder.name} {self.variant} {clip} {frame}")
+            self._write(path, frame)
         return path
 
     def non_micro(self, subject: int, number: int) -> Path:
         """Write a clip without a micro-expression."""
         path = self.subject(subject) / "non_micro" / f"s{subject}_n_{number:02d}"
         for frame in (5, 6, 7):
-            write_noise(self.frame(path, frame), f"{self.folder.name} {self.variant} {path.name} {frame}")
+            self._write(path, frame)
         return path
+
+    def _write(self, clip: Path, number: int) -> None:
+        identity = zlib.crc32(f"{self.folder.name} {self.variant} {clip.name}".encode())
+        write_picture(self.frame(clip, number), identity, number)
 
     def frame(self, clip: Path, number: int) -> Path:
         return clip / f"{'reg_' if self.variant == 'cropped' else ''}image{number:06d}.bmp"

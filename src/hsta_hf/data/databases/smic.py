@@ -160,7 +160,7 @@ def _camera_folders(camera: _Camera, root: Path) -> Iterator[Path]:
 
 def _variants_in(folder: Path) -> set[str]:
     """Which variants' frames lie in a camera's folder."""
-    found = set()
+    found: set[str] = set()
     for subject in filter(_is_subject, _folders(folder)):
         micro = _child(subject, "micro")
         for label in _folders(micro) if micro is not None else ():
@@ -208,8 +208,9 @@ class _Reader:
             places.sort(key=lambda place: place[0] != _label_in(name))
             self._read_clip(subject, *places[0])
             for _, again in places[1:]:
-                message = f"{name} is also {self._source(places[0][1])}; this folder is left out"
-                self._problem(f"{subject}/{name}", "folder", message, ERROR, again)
+                what = "repeats" if again.parent.name.casefold() == places[0][0] else "contradicts"
+                message = f"{what} {self._source(places[0][1])}, which has the same name; this folder is left out"
+                self._problem(f"{subject}/{name}", "row", message, ERROR, again)
 
     def _clip_folders(self, micro: Path) -> Iterator[tuple[str, Path]]:
         """(label, clip folder) of everything in a subject's `micro` folder."""
@@ -233,7 +234,7 @@ class _Reader:
             return
         if len(on_disk) < 2:
             called = "reg_image<n>.bmp" if self.variant == CROPPED else "image<n>.bmp"
-            message = f"{len(on_disk)} frames called {called}, a clip needs 2 or more; the clip is left out"
+            message = f"fewer than 2 frames called {called} ({len(on_disk)}); the clip is left out"
             self._problem(clip, "frames", message, ERROR, folder)
             return
         timing = resolve_timing(min(on_disk), None, max(on_disk), on_disk, self.camera.fps)
