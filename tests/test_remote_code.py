@@ -25,6 +25,7 @@ CODE_FILES = {
     "modeling_hsta.py",
     "video_processing_hsta.py",
     "token_reduction_hsta.py",
+    "clip_arguments_hsta.py",
     "video_reading_hsta.py",
     "frame_selection.py",
     "optical_flow_hsta.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -16,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as transforms
 
 from hsta_hf.frame_selection import sample_uniform, spot_apex
-from hsta_hf.optical_flow_hsta import flow_with_strain, optical_flow
+from hsta_hf.optical_flow_hsta import flow_with_strain, head_motion, optical_flow, special_flows, warp
 from hsta_hf.video_processing_hsta import HSTAVideoProcessor
 from hsta_hf.video_reading_hsta import VideoReadError
 
@@ -225,6 +227,204 @@ def test_flow_computed_large_and_shown_small() -> None:
     assert flow.shape == (2, 3, 12, 12)
     whole = full.select_and_prepare(frames, 0, 6, 11)[1]
     assert torch.allclose(flow.mean(dim=(-2, -1)), whole.mean(dim=(-2, -1)), atol=0.05)
+
+
+# --- short of the last step, and with stored flow -----------------------------------------------------------------
+
+
+def textured_frames(num_frames: int = 7, height: int = 40, width: int = 52) -> np.ndarray:
+    """(T, H, W, 3) uint8: a pattern that drifts and, in its middle, rises and falls back."""
+    rng = np.random.default_rng(4)
+    waves = [(*rng.uniform(-0.6, 0.6, 2), rng.uniform(0, 6.3), rng.uniform(0.5, 1.5, 3)) for _ in range(20)]
+    y, x = np.meshgrid(np.arange(float(height)), np.arange(float(width)), indexing="ij")
+    bump = np.exp(-((x - width / 2) ** 2 + (y - height / 2) ** 2) / 72)
+    frames = []
+    for t in range(num_frames):
+        moved_x, moved_y = x - 0.15 * t, y + 1.5 * bump * np.sin(np.pi * t / (num_frames - 1))
+        shades = sum(np.cos(wx * moved_x + wy * moved_y + p)[..., None] * rgb for wx, wy, p, rgb in waves)
+        frames.append(128 + 12 * shades)
+    return np.clip(np.rint(np.stack(frames)), 0, 255).astype(np.uint8)
+
+
+def slow_stream(
+    hsta: HSTAVideoProcessor,
+    frames: np.ndarray,
+    kind: str,
+    indices: list[int],
+    pairs: list[tuple[int, int]],
+    side: int,
+) -> torch.Tensor:
+    """A finished stream, every picture by itself, with torchvision and OpenCV called by hand."""
+
+    def resized(picture: np.ndarray, to: int) -> torch.Tensor:
+        tensor = torch.from_numpy(picture).permute(2, 0, 1)
+        return transforms.resize(tensor, [to, to], antialias=True) if hsta.do_resize else tensor
+
+    def channels_last(picture: torch.Tensor) -> np.ndarray:
+        return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+
+    result = []
+    if kind == "frames":
+        for index in indices:
+            picture = resized(frames[index], side).float()
+            if hsta.do_normalize:
+                scale = 1 / hsta.rescale_factor if hsta.do_rescale else 1.0
+                mean, std = (torch.tensor(values)[:, None, None] for values in (hsta.image_mean, hsta.image_std))
+                picture = (picture - mean * scale) / (std * scale)
+            elif hsta.do_rescale:
+                picture = picture * hsta.rescale_factor
+            result.append(picture)
+    elif kind == "difference":
+        for first, second in pairs:
+            before, after = (resized(frames[i].astype(np.float32), side) for i in (first, second))
+            if hsta.remove_head_motion and first != second:
+                whole = [np.clip(np.rint(channels_last(p)), 0, 255).astype(np.uint8) for p in (before, after)]
+                moved = head_motion(optical_flow(*whole, hsta.flow_method))
+                after = torch.from_numpy(warp(channels_last(after), moved)).permute(2, 0, 1)
+            result.append(
+                (after - before) * ((hsta.rescale_factor if hsta.do_rescale else 1.0) * hsta.difference_scale)
+            )
+    else:
+        to = hsta.flow_size["height"] if hsta.flow_size else side
+        for first, second in pairs:
+            before, after = (channels_last(resized(frames[i], to)) for i in (first, second))
+            flow = np.zeros((*before.shape[:2], 2), np.float32)
+            if first != second:
+                flow = optical_flow(before, after, hsta.flow_method)
+                flow = flow - head_motion(flow) if hsta.remove_head_motion else flow
+            stream = torch.from_numpy(flow_with_strain(flow)).permute(2, 0, 1)
+            if hsta.flow_size and hsta.do_resize:
+                stream = transforms.resize(stream, [side, side], antialias=True)
+            result.append(stream / torch.tensor([hsta.flow_scale, hsta.flow_scale, hsta.strain_scale])[:, None, None])
+    return torch.stack(result)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"do_normalize": False},
+        {"do_rescale": False},
+        {"do_rescale": False, "do_normalize": False},
+        {"do_resize": False, "special_input": "optical_flow"},
+        {"do_resize": False, "special_input": "optical_flow", "flow_size": 64},
+        {"video_input": "difference", "special_input": "frames"},
+        {"video_input": "difference", "special_input": "difference", "remove_head_motion": True},
+        {"video_input": "optical_flow", "special_input": "optical_flow", "strain_scale": 0.3},
+        {"video_input": "optical_flow", "special_input": "optical_flow", "flow_size": 64, "remove_head_motion": True},
+        {"special_input": "optical_flow", "flow_size": 64, "flow_method": "dis", "flow_scale": 0.5},
+    ],
+)
+def test_streams_equal_the_slow_way_bit_for_bit(fields: dict[str, object]) -> None:
+    frames, chosen = textured_frames(), [1, 2, 4, 4, 6]
+    hsta = processor(special_size=24, special_frames=["onset", "apex", "offset"], **fields)
+    streams = hsta.select_and_prepare(frames, 1, 3, 6, video_indices=chosen)
+    leaving = [(1, 3), (3, 6), (1, 6)] if hsta.special_input == "optical_flow" else [(1, 1), (1, 3), (1, 6)]
+    expected = (
+        slow_stream(hsta, frames, hsta.video_input, chosen, [(1, i) for i in chosen], 32),
+        slow_stream(hsta, frames, hsta.special_input, [1, 3, 6], leaving, 24),
+    )
+    for got, wanted in zip(streams, expected, strict=True):
+        assert got.dtype == torch.float32 and torch.equal(got, wanted)
+    uniform = hsta.select_and_prepare(frames, 1, 3, 6)
+    called = hsta(frames, onset=1, apex=3, offset=6)
+    assert torch.equal(called["pixel_values"][0], uniform[0])
+    assert torch.equal(called["special_pixel_values"][0], uniform[1])
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_finishing_later_and_in_batches_gives_the_same(normalise: bool) -> None:
+    hsta = processor(special_input="optical_flow", flow_size=48, do_normalize=normalise)
+    clips = [textured_frames(), moving_frames()]
+    early = [hsta.prepare_unnormalised(frames, 0, 2, 5) for frames in clips]
+    done = [hsta.select_and_prepare(frames, 0, 2, 5) for frames in clips]
+    for video, special in early:
+        assert video.dtype == torch.uint8 and video.shape == (6, 3, 32, 32)
+        assert special.dtype == torch.float32
+    batch = torch.stack([video for video, _ in early])
+    kept = batch.clone()
+    assert torch.equal(hsta.finish(batch, "frames"), torch.stack([video for video, _ in done]))
+    assert torch.equal(batch, kept)  # finishing does not write into its input
+    for (_, before), (_, after) in zip(early, done, strict=True):
+        assert torch.equal(hsta.finish(before, "optical_flow"), after) and torch.equal(before, after)
+    with pytest.raises(ValueError, match="a stream's input is 'rgb'"):
+        hsta.finish(batch, "rgb")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_finishing_on_a_gpu() -> None:
+    hsta = processor()
+    video, _ = hsta.prepare_unnormalised(textured_frames(), 0, 2, 5)
+    there = hsta.finish(video.to("cuda"), "frames")
+    assert there.device.type == "cuda" and torch.allclose(there.cpu(), hsta.finish(video, "frames"), atol=1e-6)
+
+
+FLOW_FIELDS: list[dict[str, object]] = [
+    {"flow_size": 64, "remove_head_motion": True},
+    {"flow_size": {"height": 40, "width": 48}, "flow_method": "dis"},
+    {"special_size": 36},
+    {"do_resize": False, "remove_head_motion": True},
+]
+
+
+@pytest.mark.parametrize("fields", FLOW_FIELDS)
+@pytest.mark.parametrize("moments", [(0, 2, 5), (1, 1, 4), (0, 4, 4)])
+def test_stored_flow_equals_computed_flow_bit_for_bit(
+    fields: dict[str, object], moments: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = textured_frames()
+    hsta = processor(special_input="optical_flow", **fields)
+    settings = hsta.flow_settings()
+    assert settings == json.loads(json.dumps(settings))
+    stored = special_flows([frames[i] for i in moments], **settings)
+    computed = hsta.select_and_prepare(frames, *moments)
+    assert computed[1].any()
+    three = processor(special_input="optical_flow", special_frames=["onset", "apex", "offset"], **fields)
+    all_three = three.select_and_prepare(frames, *moments)[1]
+    assert torch.equal(three.select_and_prepare(frames, *moments, flows=stored)[1], all_three)  # "offset" is computed
+
+    def fail(*arguments: object) -> None:
+        raise AssertionError("a stored flow was computed again")
+
+    monkeypatch.setattr("hsta_hf.video_processing_hsta.flow_channels", fail)
+    for flows in (stored, torch.from_numpy(stored)):
+        got = hsta.select_and_prepare(frames, *moments, flows=flows)
+        assert torch.equal(got[0], computed[0]) and torch.equal(got[1], computed[1])
+    swapped = hsta.select_and_prepare(frames, *moments, flows=stored[::-1])[1]
+    assert torch.equal(swapped, computed[1].flip(0))
+    kept = special_flows([frames[i] for i in moments], **settings)
+    assert np.array_equal(stored, kept)  # the processor's scaling does not write into what is stored
+
+
+def test_flow_settings_tell_how_flow_is_computed() -> None:
+    assert HSTAVideoProcessor().flow_settings() == {
+        "method": "farneback", "size": {"height": 224, "width": 224}, "remove_head_motion": False
+    }  # fmt: skip
+    hsta = HSTAVideoProcessor(special_size=28, flow_method="dis", remove_head_motion=True)
+    assert hsta.flow_settings() == {
+        "method": "dis", "size": {"height": 28, "width": 28}, "remove_head_motion": True
+    }  # fmt: skip
+    assert HSTAVideoProcessor(special_size=28, flow_size={"height": 96, "width": 64}).flow_settings()["size"] == {
+        "height": 96, "width": 64
+    }  # fmt: skip
+    assert HSTAVideoProcessor(do_resize=False).flow_settings()["size"] is None
+    # Nothing stored is resized with another filter, so such settings must equal none that are.
+    assert set(HSTAVideoProcessor(resample=3).flow_settings()) == {"method", "size", "remove_head_motion", "resample"}
+
+
+def test_flows_of_another_size_are_refused() -> None:
+    frames = textured_frames()
+    stored = special_flows(frames[[0, 2, 5]], size=48)
+    hsta = processor(special_input="optical_flow", flow_size=64)
+    for wrong in (stored, stored[:1], stored[..., :2], torch.from_numpy(stored)):
+        with pytest.raises(ValueError, match=r"takes its flow at 64x64: float32 of shape \(2, 64, 64, 3\)"):
+            hsta.select_and_prepare(frames, 0, 2, 5, flows=wrong)
+    with pytest.raises(ValueError, match="float64"):
+        hsta.select_and_prepare(frames, 0, 2, 5, flows=special_flows(frames[[0, 2, 5]], size=64).astype(float))
+    with pytest.raises(ValueError, match=r"takes its flow at 52x40"):
+        processor(special_input="optical_flow", do_resize=False).select_and_prepare(frames, 0, 2, 5, flows=stored)
+    plain = processor().select_and_prepare(frames, 0, 2, 5)  # pictures in the special stream: flows have no place
+    assert torch.equal(processor().select_and_prepare(frames, 0, 2, 5, flows=stored)[1], plain[1])
 
 
 @pytest.mark.parametrize("kind", ["difference", "optical_flow"])

@@ -1,16 +1,74 @@
 """Dense optical flow between two frames, its strain, and the part of it that a moving head explains.
 
+`special_flows` makes what the special stream sees of a clip: onset to apex, and apex to offset.
+
 The file is copied into saved model folders, so it imports nothing of this package; OpenCV is imported only
 when a flow is computed, so that models without optical flow load without it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-FLOW_METHODS = ("farneback", "dis")
+FLOW_METHODS = ("farneback", "dis", "tvl1")
+
+
+def special_flows(
+    frames: Sequence[np.ndarray] | np.ndarray,
+    method: str = "farneback",
+    size: int | Mapping[str, int] | None = None,
+    remove_head_motion: bool = False,
+) -> np.ndarray:
+    """What the special stream of `HSTAVideoProcessor` sees of a clip with `special_input: optical_flow`.
+
+    With the processor's `flow_settings()` it computes what the processor computes, bit for bit, before the
+    processor resizes it to the stream and divides it by its scales.
+
+    Args:
+        frames: the onset, apex and offset pictures, (H, W, 3) uint8 RGB of one shape.
+        method: as in `optical_flow`.
+        size: {"height", "width"} in pixels, or one number for both, to which the pictures are resized first
+            (bilinear, antialiased); None leaves them as they are.
+        remove_head_motion: subtract the affine motion that the whole picture shares.
+
+    Returns:
+        (2, height, width, 3) float32: onset to apex, then apex to offset; each (u, v, strain), u to the right
+        and v downwards in pixels of `size`, strain in pixels of displacement per pixel.
+
+    Raises:
+        ValueError: if there are not three pictures of one shape and type, or method or size are unknown.
+        ImportError: if OpenCV, or for "tvl1" its contrib part, is not installed.
+    """
+    shapes = [(picture.dtype.name, picture.shape) for picture in frames]
+    if len(frames) != 3 or len(set(shapes)) > 1 or shapes[0][0] != "uint8" or shapes[0][1][2:] != (3,):
+        raise ValueError(
+            "flow is computed from the onset, apex and offset pictures, three of (H, W, 3) uint8 and one shape, "
+            f"not {shapes}"
+        )
+    onset, apex, offset = frames if size is None else _resized(frames, size)
+    pairs = ((onset, apex), (apex, offset))
+    return np.stack([flow_channels(first, second, method, remove_head_motion) for first, second in pairs])
+
+
+def flow_channels(
+    first: np.ndarray, second: np.ndarray, method: str = "farneback", remove_head_motion: bool = False
+) -> np.ndarray:
+    """Flow from `first` to `second`, head motion taken out if asked, and its strain: (H, W, 3) float32.
+
+    Of two equal pictures it is zero, as nothing moved; Farnebäck's own answer there is up to some hundredths of
+    a pixel. Arguments and errors are those of `optical_flow`, the channels those of `flow_with_strain`.
+    """
+    if np.array_equal(first, second):
+        _check_method(method)
+        return np.zeros((*_grey(first).shape, 3), dtype=np.float32)
+    flow = optical_flow(first, second, method)
+    if remove_head_motion:
+        flow = flow - head_motion(flow)
+    return flow_with_strain(flow)
 
 
 def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback") -> np.ndarray:
@@ -19,8 +77,9 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback
     Args:
         first, second: (H, W) greyscale or (H, W, 3) RGB, uint8, of one shape.
         method: "farneback" (Farnebäck 2003; smooth, and the better one where movements are below a pixel and
-            frames are noisy) or "dis" (dense inverse search, Kroeger et al. 2016, as STSTNet's successors use
-            it: OpenCV's medium preset down to full resolution).
+            frames are noisy), "dis" (dense inverse search, Kroeger et al. 2016, as STSTNet's successors use
+            it: OpenCV's medium preset down to full resolution) or "tvl1" (TV-L1, Zach et al. 2007, as STSTNet
+            itself uses it: OpenCV's defaults; needs OpenCV's contrib modules).
 
     Returns:
         (H, W, 2) float32: the movement to the right and downwards, in pixels, of what stands at each pixel of
@@ -28,10 +87,9 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback
 
     Raises:
         ValueError: if the method is unknown, or the frames are not uint8 pictures of one shape.
-        ImportError: if OpenCV is not installed.
+        ImportError: if OpenCV, or for "tvl1" its contrib part, is not installed.
     """
-    if method not in FLOW_METHODS:
-        raise ValueError(f"flow method {method!r} is unknown; there are {FLOW_METHODS}")
+    _check_method(method)
     cv2 = _import_cv2()
     before, after = _grey(first), _grey(second)
     if before.shape != after.shape:
@@ -44,6 +102,8 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback
         search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         search.setFinestScale(0)  # micro-expressions move by about a pixel: half resolution is too coarse
         flow = search.calc(before, after, None)
+    elif method == "tvl1":
+        flow = _tvl1_solver(cv2).calc(before, after, None)
     else:
         flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)
     return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
@@ -120,6 +180,40 @@ def _grey(picture: np.ndarray) -> np.ndarray:
     if picture.ndim == 2:
         return picture
     return np.rint(picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32)).astype(np.uint8)
+
+
+def _resized(pictures: Sequence[np.ndarray] | np.ndarray, size: int | Mapping[str, int]) -> list[np.ndarray]:
+    """(H, W, 3) uint8 pictures at `size`, resized as the processor resizes them."""
+    import torch
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as transforms
+
+    given = dict(size) if isinstance(size, Mapping) else {"height": size, "width": size}
+    if set(given) != {"height", "width"} or not all(isinstance(n, int) and n > 1 for n in given.values()):
+        raise ValueError(f'flow size is {size}; it must be {{"height": …, "width": …}} in pixels, 2 or more each')
+    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    target = [given["height"], given["width"]]
+    resized = transforms.resize(stacked, target, interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return list(resized.permute(0, 2, 3, 1).numpy())
+
+
+def _check_method(method: str) -> None:
+    if method not in FLOW_METHODS:
+        raise ValueError(f"flow method {method!r} is unknown; there are {FLOW_METHODS}")
+
+
+def _tvl1_solver(cv2: ModuleType) -> Any:
+    """OpenCV's TV-L1, under either of the names that it has had."""
+    contrib = getattr(cv2, "optflow", None)
+    for name in ("DualTVL1OpticalFlow_create", "createOptFlow_DualTVL1"):
+        if hasattr(contrib, name):
+            return getattr(contrib, name)()
+    raise ImportError(
+        'flow method "tvl1" needs OpenCV\'s contrib modules, which the installed OpenCV '
+        f"{getattr(cv2, '__version__', '')} lacks. They come in place of it, as both fill the same folder: "
+        "pip uninstall opencv-python-headless opencv-python, then pip install opencv-contrib-python-headless; "
+        'or choose "farneback" or "dis"'
+    )
 
 
 def _import_cv2() -> ModuleType:

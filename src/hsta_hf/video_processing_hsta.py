@@ -3,21 +3,21 @@
 The file is copied into saved model folders, so it imports nothing of this package but its neighbours.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES
 from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 
+from .clip_arguments_hsta import as_clips, as_size, clip_name, per_clip, size_dict
 from .frame_selection import sample_uniform, special_frame_indices, spot_apex_in_small
-from .optical_flow_hsta import FLOW_METHODS, flow_with_strain, head_motion, optical_flow, warp
-from .video_reading_hsta import ClipReader, is_picture_path, open_clip
+from .optical_flow_hsta import FLOW_METHODS, flow_channels, head_motion, optical_flow, warp
+from .video_reading_hsta import ClipReader, open_clip
 
 STREAM_INPUTS = ("frames", "difference", "optical_flow")
 _SIZE = {"height": 224, "width": 224}
@@ -60,7 +60,7 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         difference_scale: factor on differences.
         flow_scale: u and v are divided by this many pixels.
         strain_scale: strain is divided by this many pixels per pixel.
-        flow_method: "farneback" or "dis".
+        flow_method: "farneback", "dis" or "tvl1" (which needs opencv-contrib-python-headless).
         flow_size: {"height", "width"} at which flow is computed, in whose pixels it counts, before it is resized
             to the stream; None is the stream's own size. Small streams (28x28) need a larger one.
         remove_head_motion: take out the affine motion shared by the whole picture: subtracted from flows, and
@@ -94,9 +94,9 @@ class HSTAVideoProcessor(BaseVideoProcessor):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.special_size = _as_size(self.special_size, "special_size")
-        self.flow_size = _as_size(self.flow_size, "flow_size")
-        _as_size(self.size, "size")
+        self.special_size = as_size(self.special_size, "special_size")
+        self.flow_size = as_size(self.flow_size, "flow_size")
+        as_size(self.size, "size")
         for field in ("video_input", "special_input"):
             if getattr(self, field) not in STREAM_INPUTS:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; it must be one of {STREAM_INPUTS}")
@@ -152,19 +152,19 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         device = overrides.pop("device", None)
         input_data_format = overrides.pop("input_data_format", None)
         processor = self._overridden(num_frames=num_frames, **overrides)
-        clips = _as_clips(videos)
-        onsets = _per_clip(onset, len(clips), "onset")
-        apexes = _per_clip(apex, len(clips), "apex")
-        offsets = _per_clip(offset, len(clips), "offset")
+        clips = as_clips(videos)
+        onsets = per_clip(onset, len(clips), "onset")
+        apexes = per_clip(apex, len(clips), "apex")
+        offsets = per_clip(offset, len(clips), "offset")
         video, special, indices = [], [], []
         for number, clip in enumerate(clips):
-            reader = open_clip(clip, _clip_name(number, len(clips)), input_data_format)
+            reader = open_clip(clip, clip_name(number, len(clips)), input_data_format)
             try:
                 streams = processor._prepare_clip(reader, onsets[number], apexes[number], offsets[number])
             finally:
                 reader.close()
-            video.append(streams[0])
-            special.append(streams[1])
+            video.append(processor.finish(streams[0], processor.video_input))
+            special.append(processor.finish(streams[1], processor.special_input))
             indices.append(streams[2])
         batch = BatchFeature(
             {
@@ -183,23 +183,90 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         apex: int | None = None,
         offset: int | None = None,
         video_indices: Sequence[int] | np.ndarray | None = None,
+        flows: np.ndarray | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One clip in memory to both streams; `preprocess` and training both come through here.
+        """One clip in memory to both streams, as `preprocess` gives them.
+
+        Args and errors are those of `prepare_unnormalised`, whose streams this passes through `finish`.
+
+        Returns:
+            (F, 3, H, W) and (S, 3, H', W') float32 tensors.
+        """
+        video, special = self.prepare_unnormalised(frames, onset, apex, offset, video_indices, flows)
+        return self.finish(video, self.video_input), self.finish(special, self.special_input)
+
+    def prepare_unnormalised(
+        self,
+        frames: np.ndarray,
+        onset: int = 0,
+        apex: int | None = None,
+        offset: int | None = None,
+        video_indices: Sequence[int] | np.ndarray | None = None,
+        flows: np.ndarray | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One clip in memory to both streams, short of `finish`, so that pictures stay small until the device.
 
         Args:
             frames: (T, H, W, 3) uint8 RGB, or anything else that `preprocess` takes as one clip.
             onset, apex, offset: indices into `frames`; apex None is spotted, offset None is the last frame.
             video_indices: frames of the video stream in place of the uniform ones (train-time augmentation).
+            flows: (2, H'', W'', 3) float32, what `optical_flow_hsta.special_flows` gave for this onset, apex and
+                offset with this processor's `flow_settings()`: taken into the special stream in place of computing
+                them. The caller sees to it that settings and frames are those; only the shape can be checked here.
+                Unused where `special_input` is not "optical_flow".
 
         Returns:
-            (F, 3, H, W) and (S, 3, H', W') float32 tensors.
+            The video stream (F, 3, H, W) and the special stream (S, 3, H', W'): uint8 pictures where the stream's
+            input is "frames", otherwise float32 and finished.
+
+        Raises:
+            ValueError: if onset, apex and offset do not lie in order inside the clip, or `flows` have the shape of
+                another flow size.
         """
         reader = open_clip(frames, "the clip")
         try:
-            video, special, _ = self._prepare_clip(reader, onset, apex, offset, video_indices)
+            video, special, _ = self._prepare_clip(reader, onset, apex, offset, video_indices, flows)
         finally:
             reader.close()
         return video, special
+
+    def finish(self, stream: torch.Tensor, kind: str) -> torch.Tensor:
+        """The last step of a stream, on whatever device it is: pictures are rescaled and normalised.
+
+        Args:
+            stream: (..., 3, H, W), of `prepare_unnormalised`; batches of it, too. It is not changed.
+            kind: `video_input` or `special_input`, whichever stream it is.
+
+        Returns:
+            The same shape, float32; streams that are not "frames" are returned as they are.
+
+        Raises:
+            ValueError: if `kind` is unknown.
+        """
+        if kind not in STREAM_INPUTS:
+            raise ValueError(f"a stream's input is {kind!r}; it must be one of {STREAM_INPUTS}")
+        if kind != "frames":
+            return stream.float()
+        return self.rescale_and_normalize(
+            stream, self.do_rescale, self.rescale_factor, self.do_normalize, self.image_mean, self.image_std
+        ).float()
+
+    def flow_settings(self) -> dict[str, Any]:
+        """How the special stream's flow is computed: arguments of `special_flows`, and fit for JSON.
+
+        Flow stored with equal settings may be given as `flows`. "size" is {"height", "width"} in pixels, or None for
+        the frames' own (`do_resize` False). Where `resample` is not bilinear, "resample" is in it too, so that
+        the settings equal no stored ones: `special_flows` resizes bilinearly.
+        """
+        size = dict(size_dict(self.flow_size or self.special_size or self.size)) if self.do_resize else None
+        settings: dict[str, Any] = {
+            "method": self.flow_method,
+            "size": None if size is None else {"height": int(size["height"]), "width": int(size["width"])},
+            "remove_head_motion": bool(self.remove_head_motion),
+        }
+        if self.do_resize and self.resample not in (None, PILImageResampling.BILINEAR):
+            settings["resample"] = str(self.resample)
+        return settings
 
     def _overridden(self, **overrides: Any) -> "HSTAVideoProcessor":
         """This processor, or a copy with other fields."""
@@ -222,8 +289,9 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         apex: int | None,
         offset: int | None,
         video_indices: Sequence[int] | np.ndarray | None = None,
+        flows: np.ndarray | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
-        """Both streams of a clip and the indices that were chosen."""
+        """Both streams of a clip, short of `finish`, and the indices that were chosen."""
         onset, apex, offset = _locate(reader, onset, apex, offset)
         if video_indices is None:
             video_indices = (
@@ -234,20 +302,17 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         chosen = [int(index) for index in video_indices]
         special = special_frame_indices(onset, apex, offset, self.special_frames).tolist()
         frames = reader.read([onset, apex, offset, *chosen])
-        special_flows = {"onset": (onset, apex), "apex": (apex, offset), "offset": (onset, offset)}
         special_size = self.special_size or self.size
+        pairs, stored = [(onset, index) for index in special], {}
+        if self.special_input == "optical_flow":
+            leaving = {"onset": (onset, apex), "apex": (apex, offset), "offset": (onset, offset)}
+            pairs = [leaving[name] for name in self.special_frames]
+            if flows is not None:
+                self._check_flows(flows, frames[onset].shape, reader.name)
+                stored = {leaving["onset"]: np.asarray(flows[0]), leaving["apex"]: np.asarray(flows[1])}
         streams = (
-            self._stream(frames, self.video_input, [(onset, index) for index in chosen], chosen, self.size),
-            self._stream(
-                frames,
-                self.special_input,
-                [
-                    special_flows[n] if self.special_input == "optical_flow" else (onset, i)
-                    for n, i in zip(self.special_frames, special, strict=True)
-                ],
-                special,
-                special_size,
-            ),
+            self._stream(frames, self.video_input, [(onset, index) for index in chosen], chosen, self.size, {}),
+            self._stream(frames, self.special_input, pairs, special, special_size, stored),
         )
         return *streams, {"onset": onset, "apex": apex, "offset": offset, "video": chosen}
 
@@ -258,22 +323,20 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         pairs: list[tuple[int, int]],
         indices: list[int],
         size: Any,
+        stored: dict[tuple[int, int], np.ndarray],
     ) -> torch.Tensor:
-        """One stream, (n, 3, H, W) float32: pictures of `indices`, or the movement between the frames of `pairs`."""
+        """One stream, (n, 3, H, W): uint8 pictures of `indices`, or float32 movement between the frames of `pairs`."""
         if kind == "frames":
-            pictures = self._resized([frames[i] for i in indices], size)
-            return self.rescale_and_normalize(
-                pictures, self.do_rescale, self.rescale_factor, self.do_normalize, self.image_mean, self.image_std
-            ).float()
+            return self._resized([frames[i] for i in indices], size)
         if kind == "difference":
             used = sorted({i for pair in pairs for i in pair})
             pictures = self._resized([frames[i].astype(np.float32) for i in used], size)
             resized = dict(zip(used, pictures, strict=True))
             factor = (self.rescale_factor if self.do_rescale else 1.0) * self.difference_scale
             return torch.stack([self._difference(resized[a], resized[b]) for a, b in pairs]) * factor
-        flows = self._flows(frames, pairs, self.flow_size or size)
+        flows = self._flows(frames, pairs, self.flow_size or size, stored)
         if self.flow_size and self.do_resize:
-            flows = self.resize(flows, size=_size_dict(size), resample=PILImageResampling.BILINEAR)
+            flows = self.resize(flows, size=size_dict(size), resample=PILImageResampling.BILINEAR)
         return flows / torch.tensor([self.flow_scale, self.flow_scale, self.strain_scale])[:, None, None]
 
     def _difference(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -284,28 +347,41 @@ class HSTAVideoProcessor(BaseVideoProcessor):
             second = torch.from_numpy(warp(np.ascontiguousarray(after), head_motion(flow))).permute(2, 0, 1)
         return second - first
 
-    def _flows(self, frames: dict[int, np.ndarray], pairs: list[tuple[int, int]], size: Any) -> torch.Tensor:
-        """(n, 3, H, W) float32: u, v in pixels and strain, between the frames of each pair."""
-        used = sorted({i for pair in pairs for i in pair})
-        pictures = self._resized([frames[i] for i in used], size).permute(0, 2, 3, 1).numpy()
-        resized = dict(zip(used, pictures, strict=True))
-        done: dict[tuple[int, int], np.ndarray] = {}
-        for first, second in pairs:
-            if (first, second) in done:
-                continue
-            if first == second:
-                done[first, second] = np.zeros((*pictures.shape[1:3], 3), dtype=np.float32)
-                continue
-            flow = optical_flow(resized[first], resized[second], self.flow_method)
-            if self.remove_head_motion:
-                flow = flow - head_motion(flow)
-            done[first, second] = flow_with_strain(flow)
+    def _flows(
+        self,
+        frames: dict[int, np.ndarray],
+        pairs: list[tuple[int, int]],
+        size: Any,
+        stored: dict[tuple[int, int], np.ndarray],
+    ) -> torch.Tensor:
+        """(n, 3, H, W) float32: u, v in pixels and strain between the frames of each pair, if it is not `stored`."""
+        done = dict(stored)
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in done]
+        if missing:
+            used = sorted({i for pair in missing for i in pair})
+            pictures = self._resized([frames[i] for i in used], size).permute(0, 2, 3, 1).numpy()
+            resized = dict(zip(used, pictures, strict=True))
+            for first, second in missing:
+                done[first, second] = flow_channels(
+                    resized[first], resized[second], self.flow_method, self.remove_head_motion
+                )
         return torch.from_numpy(np.stack([done[pair] for pair in pairs])).permute(0, 3, 1, 2).contiguous()
+
+    def _check_flows(self, flows: np.ndarray, frame_shape: tuple[int, ...], name: str) -> None:
+        """Refuse stored flows that were computed at another size than this processor's."""
+        size = self.flow_settings()["size"]
+        height, width = frame_shape[:2] if size is None else (size["height"], size["width"])
+        given = (str(flows.dtype).removeprefix("torch."), tuple(flows.shape))
+        if given != ("float32", (2, height, width, 3)):
+            raise ValueError(
+                f"{name}: stored flows are {given[0]} of shape {given[1]}, but this processor takes its flow at "
+                f"{width}x{height}: float32 of shape {(2, height, width, 3)}; compute them with its flow_settings()"
+            )
 
     def _resized(self, pictures: list[np.ndarray], size: Any) -> torch.Tensor:
         """(H, W, 3) pictures to a tensor (n, 3, H', W') of the same kind of numbers."""
         stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        return self.resize(stacked, size=_size_dict(size), resample=self.resample) if self.do_resize else stacked
+        return self.resize(stacked, size=size_dict(size), resample=self.resample) if self.do_resize else stacked
 
 
 def allow_in_video_classification_pipeline() -> None:
@@ -342,48 +418,6 @@ def _locate(reader: ClipReader, onset: int | None, apex: int | None, offset: int
     return onset, apex, offset
 
 
-def _as_clips(videos: Any) -> list[Any]:
-    """A list of clips out of one clip or several."""
-    if isinstance(videos, (np.ndarray, torch.Tensor)):
-        return list(videos) if videos.ndim == 5 else [videos]
-    if not isinstance(videos, (list, tuple)) or len(videos) == 0:
-        return [videos]
-    first = videos[0]
-    if isinstance(first, (str, os.PathLike)):
-        return [videos] if all(is_picture_path(item) for item in videos) else list(videos)
-    if isinstance(first, (np.ndarray, torch.Tensor)):
-        # (H, W), (H, W, C) and (C, H, W) are frames of one clip; (T, H, W) and 4-D arrays are clips.
-        is_frame = first.ndim == 2 or (
-            first.ndim == 3 and (first.shape[-1] in (1, 3, 4) or first.shape[0] in (1, 3, 4))
-        )
-        return [videos] if is_frame else list(videos)
-    if isinstance(first, (list, tuple, bytes, bytearray, memoryview)):
-        return list(videos)
-    return [videos]
-
-
-def _per_clip(values: Any, num_clips: int, name: str) -> list[int | None]:
-    """One index or None per clip."""
-    if isinstance(values, (torch.Tensor, np.ndarray)):
-        values = values.tolist()
-    if values is None:
-        return [None] * num_clips
-    if not isinstance(values, (list, tuple)):
-        values = [values]
-    if len(values) != num_clips:
-        raise ValueError(f"{name} has {len(values)} entries for {num_clips} clips; give one (or None) for each")
-    values = [value.item() if isinstance(value, (torch.Tensor, np.generic)) else value for value in values]
-    for value in values:
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if value is not None and (isinstance(value, bool) or not whole):
-            raise ValueError(f"{name} holds {value!r}; frame indices are whole numbers")
-    return [None if value is None else int(value) for value in values]
-
-
-def _clip_name(number: int, num_clips: int) -> str:
-    return "the video" if num_clips == 1 else f"video {number} of the batch"
-
-
 def _collate(streams: list[torch.Tensor], return_tensors: str | None, device: Any) -> Any:
     if device is not None:
         streams = [stream.to(device) for stream in streams]
@@ -400,23 +434,6 @@ def _collate(streams: list[torch.Tensor], return_tensors: str | None, device: An
     if kind not in ("pt", "np"):
         raise ValueError(f'return_tensors is {kind!r}; it must be "pt", "np" or None')
     return stacked if kind == "pt" else stacked.cpu().numpy()
-
-
-def _as_size(size: Any, field: str) -> dict[str, int] | None:
-    """{"height", "width"} out of a number, a dict or None."""
-    if size is None:
-        return None
-    if isinstance(size, int):
-        size = {"height": size, "width": size}
-    elif isinstance(size, (Mapping, SizeDict)):
-        size = {k: v for k, v in dict(size).items() if v}
-    if not isinstance(size, dict) or set(size) != {"height", "width"} or min(size.values()) < 1:
-        raise ValueError(f'{field} is {size}; it must be {{"height": …, "width": …}} in pixels')
-    return size
-
-
-def _size_dict(size: Any) -> SizeDict:
-    return size if isinstance(size, SizeDict) else SizeDict(**size)
 
 
 def _as_uint8(picture: np.ndarray) -> np.ndarray:
