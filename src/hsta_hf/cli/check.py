@@ -1,57 +1,98 @@
-"""Look at a database before anything is written: hsta check casme3 ROOT"""
+"""Look at a database before anything is written: hsta check casme3 ROOT
+
+    hsta check casme3 ROOT                   # reads everything, every frame included
+    hsta check casme3 ROOT --quick           # annotation and file names only
+    hsta check samm ROOT --json samm.json    # the report for programs, too
+
+Exit code: 0 the database is sound, 1 it is not, 2 it cannot be read at all, 130 interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `hsta check` to the command line."""
+    from hsta_hf.data.databases import DATABASES
+
     parser = subparsers.add_parser(
         "check",
         help="say what is in a database, and what is wrong with it",
-        description="Counts of a database beside the published ones, corrections applied, problems by clip. "
-        "Exit code 1 if a clip, frames or a label would be lost (with --strict: if anything is wrong).",
+        description="Reads a database with every frame, and prints what is in it: counts beside the published ones, "
+        "corrections applied, problems by clip.",
+        epilog="Exit code: 0 the database is sound; 1 it is not: a clip, frames or a label would be lost, two "
+        "subjects share footage, or counts are not the published ones (with --strict: anything is wrong); 2 it "
+        "cannot be read at all.",
     )
-    parser.add_argument("database", help="name of the database: casme3")
-    parser.add_argument("root", help="its folder")
+    parser.add_argument("database", help=f"name of the database: {', '.join(DATABASES)}")
+    parser.add_argument("root", help="its folder; only read")
     parser.add_argument("--annotation", help="annotation file (default: looked for in ROOT)")
-    parser.add_argument("--decode", action="store_true", help="read every frame, too (slow on large databases)")
+    parser.add_argument("--variant", help="the owner's version of the frames (raw, cropped), where there are several")
+    parser.add_argument("--quick", action="store_true", help="do not open frames: annotation and file names only")
+    parser.add_argument("--workers", type=int, help="threads that decode (default: one per core)")
     parser.add_argument("--all", action="store_true", help="list every problem (default: the first 10)")
     parser.add_argument("--strict", action="store_true", help="exit code 1 on warnings as well")
+    parser.add_argument("--json", metavar="FILE", help="write the whole report to FILE, for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 0 if the database is sound, 1 if it is not, 2 if it cannot be read at all."""
     from tqdm.auto import tqdm
 
-    from hsta_hf.data.databases import DatabaseError, get_database
-    from hsta_hf.data.databases.base import ERROR
-    from hsta_hf.data.decode import decode_clip
-    from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, report_lines
+    from hsta_hf.data.check import check_database, summary_table
+    from hsta_hf.data.databases import DatabaseError
+    from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, padded_tables, report_lines
 
+    def progress(steps: Iterator[Any], total: int) -> Iterator[Any]:
+        return iter(tqdm(steps, total=total, desc="Decoding clips", unit="clip"))
+
+    json_file = Path(args.json) if args.json else None
     try:
-        load = get_database(args.database).load(args.root, args.annotation)
-    except DatabaseError as error:
+        if json_file is not None:
+            _check_writable(json_file)
+        report = check_database(
+            args.database,
+            args.root,
+            args.annotation,
+            args.variant,
+            quick=args.quick,
+            workers=args.workers,
+            progress=progress,
+        )
+        if json_file is not None:
+            text = json.dumps(report.as_json(args.strict), indent=2, ensure_ascii=False)
+            json_file.write_text(text + "\n", encoding="utf-8")
+    except (DatabaseError, OSError, ValueError) as error:
         print(f"hsta check: {error}", file=sys.stderr)
         return 2
-    clips, problems = list(load.clips), list(load.problems)
-    if args.decode:
-        clips = []
-        for clip in tqdm(load.clips, desc="Decoding clips", unit="clip"):
-            decoded = decode_clip(clip, size=1)  # the pictures are not looked at: keep next to nothing of them
-            found = decoded if isinstance(decoded, tuple) else decoded.problems
-            problems.extend(found)
-            if not isinstance(decoded, tuple):
-                clips.append(decoded.clip)
     limit = None if args.all else SHOWN_PROBLEMS
-    print("\n".join(report_lines(load, clips, problems, limit, "all with --all")))
-    lost = [problem for problem in problems if problem.severity == ERROR]
-    unsound = bool(lost or not clips or (args.strict and (problems or load.count_mismatches)))
+    lines = report_lines(report.load, report.clips, report.problems, limit, "all with --all", summary_table(report))
+    print("\n".join(padded_tables(lines)))
+    reasons = report.unsound(args.strict)
+    warnings = len(report.problems) - len(report.errors)
+    verdict = f"Not sound: {'; '.join(reasons)}." if reasons else "Sound: nothing is lost."
+    if not reasons and not warnings:
+        verdict = "Sound."
     print(
-        f"{'Not sound' if unsound else 'Sound'}: {len(clips)} usable clips, {len(lost)} errors, "
-        f"{len(problems) - len(lost)} warnings, {len(load.corrections)} corrections."
-        + ("" if load.num_rows else f" {load.annotation}: the table has no rows.")
+        f"{verdict} {len(report.clips)} usable clips, {len(report.errors)} errors, {warnings} warnings, "
+        f"{len(report.load.corrections)} corrections."
     )
-    return int(unsound)
+    return int(bool(reasons))
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a report file that cannot be written before hours of decoding, not after.
+
+    Raises:
+        ValueError: if it is a folder, or its folder does not exist.
+    """
+    if path.is_dir():
+        raise ValueError(f"--json {path} is a folder; give a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"--json {path}: there is no folder {path.parent}; make it first")

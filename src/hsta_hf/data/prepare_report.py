@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hsta_hf.data.clip import APEX_SPOTTED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases import get_database
 from hsta_hf.data.databases.base import LoadReport, Problem
+from hsta_hf.data.databases.timing import NO_FRAME
+from hsta_hf.data.frame_folders import NO_FOLDER
 
 if TYPE_CHECKING:
     from hsta_hf.data.prepare import PrepareReport
@@ -18,30 +20,72 @@ if TYPE_CHECKING:
 SHOWN_PROBLEMS = 10
 # The released implementation cuts clips this many frames after the onset.
 LONG_AFTER_ONSET = 50
-_COUNTED = {"emotion": "Emotion", "objective_class": "Objective class"}
+# So many rows without a frame are no accident: the layout is looked at.
+_MANY_WITHOUT_FRAMES = 20
+_SHOWN_ENTRIES = 5
+# Fields with classes, and what a table calls them. A composite says which database a clip is from.
+_COUNTED = {"database": "Database", "emotion": "Emotion", "objective_class": "Objective class"}
+
+
+class ClassCount(NamedTuple):
+    """How many clips there are of one class.
+
+    Attributes:
+        field: "rows", "subjects", or the field of the annotation: "emotion", "objective_class", "database".
+        value: The class; "all" for rows and subjects, "" for rows without a label.
+        rows: How many rows of the annotation (clip folders, where there is none) have it.
+        published: The owner's number of rows; None where none is published for this field.
+        usable: How many usable clips have it.
+    """
+
+    field: str
+    value: str
+    rows: int
+    published: int | None
+    usable: int
+
+    @property
+    def differs(self) -> bool:
+        """True if the owner published another number."""
+        return self.published is not None and self.published != self.rows
+
+
+def class_counts(load: LoadReport, clips: Sequence[MicroExpressionClip]) -> list[ClassCount]:
+    """Rows, subjects and every class, in the order of the published counts, others after them by name."""
+    usable_counts: dict[str, Mapping[str, int]] = {
+        "rows": {"all": len(clips)},
+        "subjects": {"all": len({(clip.database, clip.subject) for clip in clips})},
+    }
+    for field in _COUNTED:
+        usable_counts[field] = Counter(getattr(clip, field) or "" for clip in clips)
+    found = []
+    for field in ("rows", "subjects", *_COUNTED):
+        rows, published = load.row_counts.get(field, {}), load.published_counts.get(field)
+        if field in _COUNTED and not rows and not published:
+            continue  # the database knows nothing of this field (SMIC has no objective classes)
+        usable = usable_counts[field]
+        for value in dict.fromkeys([*(published or {}), *sorted({*rows, *usable})]):
+            wanted = None if published is None else published.get(value, 0)
+            found.append(ClassCount(field, value, rows.get(value, 0), wanted, usable.get(value, 0)))
+    return found
 
 
 def counts_table(load: LoadReport, clips: Sequence[MicroExpressionClip]) -> list[str]:
     """Markdown table of clips by class; with a column of published row counts where those apply."""
-    published = load.published_counts
+    counts = class_counts(load, clips)
+    published = any(count.published is not None for count in counts)
     head = ["", "rows", *(["published"] if published else []), "usable clips"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-
-    def add(title: str, field: str, value: str, usable: int) -> None:
-        found = load.row_counts.get(field, {}).get(value, 0)
-        cells = [title, str(found)]
+    for count in counts:
+        title = _COUNTED.get(count.field)
+        cells = [f"**{'all' if count.field == 'rows' else count.field}**" if title is None else ""]
+        if title is not None:
+            cells = [f"{title} {count.value or '(none)'}"]
+        cells.append(str(count.rows))
         if published:
-            wanted = published.get(field, {}).get(value, 0)
-            cells.append(f"{wanted}" if wanted == found else f"{wanted} (differs)")
-        lines.append("| " + " | ".join([*cells, str(usable)]) + " |")
-
-    add("**all**", "rows", "all", len(clips))
-    add("**subjects**", "subjects", "all", len({clip.subject for clip in clips}))
-    for field, title in _COUNTED.items():
-        usable: Mapping[str, int] = Counter(str(getattr(clip, field)) for clip in clips)
-        values = dict.fromkeys([*published.get(field, {}), *load.row_counts.get(field, {})])
-        for value in sorted(values):
-            add(f"{title} {value or '(none)'}", field, value, usable.get(value, 0))
+            wanted = "" if count.published is None else str(count.published)
+            cells.append(f"{wanted} (differs)" if count.differs else wanted)
+        lines.append("| " + " | ".join([*cells, str(count.usable)]) + " |")
     return lines
 
 
@@ -69,9 +113,26 @@ def length_lines(clips: Sequence[MicroExpressionClip]) -> list[str]:
 
 def frames_hint(load: LoadReport) -> list[str]:
     """One line if so many rows have no frames that ROOT is likely not laid out as expected; else none."""
-    hint = get_database(load.database).layout_hint
-    line = hint(load) if hint is not None else ""
+    database = get_database(load.database)
+    line = database.layout_hint(load) if database.layout_hint is not None else _layout_hint(load, database.layout)
     return [line] if line else []
+
+
+def _layout_hint(load: LoadReport, layout: str) -> str:
+    """What was expected and what is there, if as many rows as that have no frame at all."""
+    without = {
+        problem.source or problem.clip
+        for problem in load.errors
+        if problem.message.startswith((NO_FOLDER, NO_FRAME)) and problem.message.endswith("the clip is left out")
+    }
+    if not load.num_rows or len(without) < min(load.num_rows, _MANY_WITHOUT_FRAMES):
+        return ""
+    which = (
+        f"any of {load.num_rows} rows" if len(without) >= load.num_rows else f"{len(without)} of {load.num_rows} rows"
+    )
+    entries = sorted(entry.name for entry in load.root.iterdir() if not entry.name.startswith("."))
+    holds = ", ".join(entries[:_SHOWN_ENTRIES]) + (", …" if len(entries) > _SHOWN_ENTRIES else "")
+    return f"No frames for {which}. Expected {layout}; ROOT ({load.root}) holds: {holds or 'nothing'}."
 
 
 def problem_lines(problems: Sequence[Problem], limit: int | None = None, rest: str = "all in report.md") -> list[str]:
@@ -94,21 +155,56 @@ def problem_lines(problems: Sequence[Problem], limit: int | None = None, rest: s
     return lines
 
 
+def annotation_line(load: LoadReport) -> str:
+    """Where the labels are from, how many rows that is, and which version of the frames was read."""
+    rows = f"{load.num_rows} rows" if load.num_rows else "the table has no rows"
+    if load.annotation is not None:
+        line = f"Annotation: {load.annotation_name}, {rows}."
+    elif "database" in load.row_counts:
+        line = f"Annotations: those of {', '.join(load.row_counts['database'])}, {load.num_rows} rows."
+    else:
+        line = f"Annotation: none, labels are those of the folders, {load.num_rows} clips."
+    return f"{line} Frames: {load.variant}." if load.variant else line
+
+
+def left_out_lines(load: LoadReport) -> list[str]:
+    """Rows that are sound and left out on purpose, by reason; none where there are none."""
+    if not load.left_out:
+        return []
+    total = sum(load.left_out.values())
+    return [
+        f"Left out on purpose: {total}.",
+        "",
+        *(f"- {count}: {reason}" for reason, count in load.left_out.items()),
+    ]
+
+
 def report_lines(
     load: LoadReport,
     clips: Sequence[MicroExpressionClip],
     problems: Sequence[Problem],
     limit: int | None = None,
     rest: str = "all in report.md",
+    summary: Sequence[str] = (),
 ) -> list[str]:
-    """The whole report as lines of Markdown; `limit` and `rest` are those of `problem_lines`."""
-    lines = [f"# {load.database}: {len(clips)} clips of {len({clip.subject for clip in clips})} subjects", ""]
+    """The whole report as lines of Markdown.
+
+    Args:
+        load: What the database's loader reported.
+        clips: The usable clips.
+        problems: All problems.
+        limit: As in `problem_lines`.
+        rest: As in `problem_lines`.
+        summary: Lines that come before the table of classes.
+    """
+    subjects = len({(clip.database, clip.subject) for clip in clips})
+    lines = [f"# {load.database}: {len(clips)} clips of {subjects} subjects", ""]
     hint = frames_hint(load)
     lines += [*hint, ""] if hint else []
     if load.synthetic:
         lines += ["This database is synthetic: no number on it is a result on people.", ""]
-    rows = f"{load.num_rows} rows" if load.num_rows else "the table has no rows"
-    lines += [f"Annotation: {load.annotation_name}, {rows}.", ""]
+    lines += [annotation_line(load), ""]
+    lines += [*summary, ""] if summary else []
     lines += [*counts_table(load, clips), ""]
     if not load.published_counts:
         lines += ["No published counts apply: this is not the owner's annotation file.", ""]
@@ -117,7 +213,10 @@ def report_lines(
         lines += [*(f"- {message}" for message in load.count_mismatches), ""]
     else:
         lines += ["All counts are the published ones.", ""]
-    lines += [*length_lines(clips), ""]
+    left_out = left_out_lines(load)
+    lines += [*left_out, ""] if left_out else []
+    lengths = length_lines(clips)
+    lines += [*lengths, ""] if lengths else []
     lines += [f"## Known mistakes corrected: {len(load.corrections)}", ""]
     lines += [*(f"- {correction}" for correction in load.corrections), *([""] if load.corrections else [])]
     named = len({problem.source or problem.clip for problem in problems})
@@ -126,6 +225,29 @@ def report_lines(
         lines += ["warning: nothing is lost, treated as said. error: a clip, frames or a label are lost.", ""]
         lines += [*problem_lines(problems, limit, rest), ""]
     return lines
+
+
+def padded_tables(lines: Sequence[str]) -> list[str]:
+    """The same Markdown with the columns of its tables as wide as their widest cell, for a terminal."""
+    result: list[str] = []
+    table: list[list[str]] = []
+
+    def finish() -> None:
+        widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))] if table else []
+        for row in table:
+            rule = all(set(cell) == {"-"} for cell in row)
+            cells = ["-" * width if rule else cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            result.append("| " + " | ".join(cells) + " |")
+        table.clear()
+
+    for line in lines:
+        if line.startswith("| "):
+            table.append([cell.strip() for cell in line.strip("|").split(" | ")])
+        else:
+            finish()
+            result.append(line)
+    finish()
+    return result
 
 
 def write_report(path: Path, report: PrepareReport) -> None:
