@@ -154,8 +154,15 @@ def test_equal_pictures_have_no_flow(method: str) -> None:
     assert not flow_channels(picture, picture.copy(), method, remove_head_motion=True).any()
     flows = special_flows([picture, texture((1.0, 0.0)), texture((1.0, 0.0))], method)
     assert flows[0].any() and not flows[1].any()
+    assert not optical_flow(picture[:5, :7], picture[:5, :7], method).any()
     with pytest.raises(ValueError, match="lucas"):
         flow_channels(picture, picture, "lucas")
+
+
+def test_a_missing_method_is_named_even_where_nothing_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "optflow", raising=False)
+    with pytest.raises(ImportError, match="opencv-contrib-python-headless"):
+        special_flows([texture()] * 3, "tvl1")
 
 
 @pytest.mark.parametrize(

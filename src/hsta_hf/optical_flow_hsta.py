@@ -8,7 +8,7 @@ when a flow is computed, so that models without optical flow load without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -59,12 +59,8 @@ def flow_channels(
 ) -> np.ndarray:
     """Flow from `first` to `second`, head motion taken out if asked, and its strain: (H, W, 3) float32.
 
-    Of two equal pictures it is zero, as nothing moved; Farnebäck's own answer there is up to some hundredths of
-    a pixel. Arguments and errors are those of `optical_flow`, the channels those of `flow_with_strain`.
+    Arguments and errors are those of `optical_flow`, the channels those of `flow_with_strain`.
     """
-    if np.array_equal(first, second):
-        _check_method(method)
-        return np.zeros((*_grey(first).shape, 3), dtype=np.float32)
     flow = optical_flow(first, second, method)
     if remove_head_motion:
         flow = flow - head_motion(flow)
@@ -83,30 +79,24 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback
 
     Returns:
         (H, W, 2) float32: the movement to the right and downwards, in pixels, of what stands at each pixel of
-        `first`.
+        `first`. Of two equal pictures it is zero, as nothing moved: Farnebäck's own answer there is up to some
+        hundredths of a pixel.
 
     Raises:
         ValueError: if the method is unknown, or the frames are not uint8 pictures of one shape.
         ImportError: if OpenCV, or for "tvl1" its contrib part, is not installed.
     """
-    _check_method(method)
-    cv2 = _import_cv2()
+    solve = _solver(method)
     before, after = _grey(first), _grey(second)
     if before.shape != after.shape:
         raise ValueError(f"optical flow needs two frames of one size, not {before.shape} and {after.shape}")
     height, width = before.shape
-    # Both methods build pyramids and fail or fall silent on pictures of a few pixels: repeat their edges.
+    if np.array_equal(before, after):
+        return np.zeros((height, width, 2), dtype=np.float32)
+    # All methods build pyramids and fail or fall silent on pictures of a few pixels: repeat their edges.
     pad = ((0, max(0, _SMALLEST - height)), (0, max(0, _SMALLEST - width)))
     before, after = (np.ascontiguousarray(np.pad(picture, pad, mode="edge")) for picture in (before, after))
-    if method == "dis":
-        search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        search.setFinestScale(0)  # micro-expressions move by about a pixel: half resolution is too coarse
-        flow = search.calc(before, after, None)
-    elif method == "tvl1":
-        flow = _tvl1_solver(cv2).calc(before, after, None)
-    else:
-        flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)
-    return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
+    return np.ascontiguousarray(solve(before, after)[:height, :width], dtype=np.float32)
 
 
 def flow_with_strain(flow: np.ndarray) -> np.ndarray:
@@ -191,18 +181,28 @@ def _resized(pictures: Sequence[np.ndarray] | np.ndarray, size: int | Mapping[st
     given = dict(size) if isinstance(size, Mapping) else {"height": size, "width": size}
     if set(given) != {"height", "width"} or not all(isinstance(n, int) and n > 1 for n in given.values()):
         raise ValueError(f'flow size is {size}; it must be {{"height": …, "width": …}} in pixels, 2 or more each')
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    stacked = torch.from_numpy(np.stack(list(pictures))).permute(0, 3, 1, 2).contiguous()
     target = [given["height"], given["width"]]
     resized = transforms.resize(stacked, target, interpolation=InterpolationMode.BILINEAR, antialias=True)
     return list(resized.permute(0, 2, 3, 1).numpy())
 
 
-def _check_method(method: str) -> None:
+def _solver(method: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What computes the flow between two greyscale pictures; an error if this OpenCV has no such method."""
     if method not in FLOW_METHODS:
         raise ValueError(f"flow method {method!r} is unknown; there are {FLOW_METHODS}")
+    cv2 = _import_cv2()
+    if method == "farneback":
+        return lambda before, after: cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    if method == "dis":
+        search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        search.setFinestScale(0)  # micro-expressions move by about a pixel: half resolution is too coarse
+    else:
+        search = _tvl1(cv2)
+    return lambda before, after: search.calc(before, after, None)
 
 
-def _tvl1_solver(cv2: ModuleType) -> Any:
+def _tvl1(cv2: ModuleType) -> Any:
     """OpenCV's TV-L1, under either of the names that it has had."""
     contrib = getattr(cv2, "optflow", None)
     for name in ("DualTVL1OpticalFlow_create", "createOptFlow_DualTVL1"):
