@@ -18,7 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
 
 pytestmark = [
@@ -219,7 +219,7 @@ def test_fsdp_trains_as_one_process_does(steps: Callable[..., None], kind: str, 
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic")
     synthesize(folder / "database", num_subjects=4, clips_per_subject=7, size=64, num_frames=(8, 10))
-    prepare("casme3", folder / "database", folder / "prepared", progress=False)
+    prepare("casme3", folder / "database", folder / "prepared", PrepareOptions(faces="keep"), progress=False)
     return folder / "prepared"
 
 

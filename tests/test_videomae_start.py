@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AttentionInterface, VideoMAEForPreTraining, VideoMAEModel
 from transformers.models.videomae.modeling_videomae import eager_attention_forward
 
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
 from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
 from hsta_hf.training.cross_validation import _start, run_recipe
@@ -312,7 +312,7 @@ def test_a_run_says_what_it_started_from(
     videomae_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     synthesize(tmp_path / "database", num_subjects=2, clips_per_subject=2, size=64, num_frames=(8, 10))
-    prepare("casme3", tmp_path / "database", tmp_path / "prepared", progress=False)
+    prepare("casme3", tmp_path / "database", tmp_path / "prepared", PrepareOptions(faces="keep"), progress=False)
     fields: dict[str, Any] = {"dataset": str(tmp_path / "prepared"), "output_dir": str(tmp_path / "run")}
     fields |= {"videomae": str(videomae_folder), "num_folds": 2, "num_train_epochs": 1, "warmup_epochs": 0}
     model = {"num_hsta_layers": 3, "use_special_stream": False, "stream": {"image_size": 32}}

@@ -31,7 +31,7 @@ from hsta_hf.reporting.model_card import find_template
 assert find_template().is_relative_to(sys.argv[1]), find_template()
 from hsta_hf.cli.main import main
 assert main(["synthesize", "database", "--subjects", "1", "--clips-per-subject", "2", "--size", "64", "--quiet"]) == 0
-assert main(["prepare", "casme3", "database", "prepared"]) == 0
+assert main(["prepare", "casme3", "database", "prepared", "--faces", "keep"]) == 0
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hsta_hf.cli.main import main
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -20,7 +20,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train")
     synthesize(folder / "database", num_subjects=4, clips_per_subject=7, size=64, num_frames=(6, 7))
-    prepare("casme3", folder / "database", folder / "prepared", progress=False)
+    prepare("casme3", folder / "database", folder / "prepared", PrepareOptions(faces="keep"), progress=False)
     stream = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32}
     fields = {
         "dataset": str(folder / "prepared"),

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 
 from hsta_hf import HSTAConfig, HSTAVideoProcessor
 from hsta_hf.cli.main import main
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
 from hsta_hf.reporting.model_card import (
     ModelCardError,
@@ -204,7 +204,7 @@ def test_the_template_is_one_that_the_hub_library_fills_alike(model: Path) -> No
 
 def test_training_leaves_a_card_beside_the_model_it_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     synthesize(tmp_path / "database", num_subjects=4, clips_per_subject=7, size=64, num_frames=(6, 7))
-    prepare("casme3", tmp_path / "database", tmp_path / "prepared", progress=False)
+    prepare("casme3", tmp_path / "database", tmp_path / "prepared", PrepareOptions(faces="keep"), progress=False)
     stream = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32}
     fields = {
         "dataset": str(tmp_path / "prepared"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
 
 
@@ -16,7 +16,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """42 synthetic clips of 6 drawn subjects, six of each emotion."""
     folder = tmp_path_factory.mktemp("synthetic")
     synthesize(folder / "database", num_subjects=6, clips_per_subject=7, size=64, num_frames=(8, 10))
-    prepare("casme3", folder / "database", folder / "prepared", progress=False)
+    prepare("casme3", folder / "database", folder / "prepared", PrepareOptions(faces="keep"), progress=False)
     return folder / "prepared"
 
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 import hsta_hf.training.fold as fold_module
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
 from hsta_hf.reporting import read_predictions
 from hsta_hf.training.clips import load_labelled_clips
@@ -140,7 +140,7 @@ def test_a_folder_of_another_recipe_is_refused_by_field(tiny_recipe: dict[str, A
 
 def _other_dataset(folder: Path) -> str:
     synthesize(folder / "d", num_subjects=4, clips_per_subject=7, size=64, num_frames=(6, 7), seed=5)
-    prepare("casme3", folder / "d", folder / "other", progress=False)
+    prepare("casme3", folder / "d", folder / "other", PrepareOptions(faces="keep"), progress=False)
     return str(folder / "other")
 
 

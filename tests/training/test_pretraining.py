@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hsta_hf.data.labels import get_label_scheme
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.splits import make_split
 from hsta_hf.data.synthesize import synthesize
 from hsta_hf.training.clips import LabelledClips, load_labelled_clips
@@ -27,7 +27,7 @@ def drawn(folder: Path, seed: int) -> LabelledClips:
     synthesize(
         folder / "d", num_subjects=3, clips_per_subject=2, size=64, num_frames=(6, 7), amplitude=(1, 2), seed=seed
     )
-    prepare("casme3", folder / "d", folder / "p", progress=False)
+    prepare("casme3", folder / "d", folder / "p", PrepareOptions(faces="keep"), progress=False)
     return load_labelled_clips(folder / "p", "casme3_7")
 
 

@@ -25,13 +25,12 @@ class FaceNotFoundError(ValueError):
 
 
 class FrameTransform(Protocol):
-    """What aligning found in an onset frame; calling it aligns a frame of the same clip.
+    """What aligning found in an onset frame; calling it aligns a frame of the same clip."""
 
-    Attributes:
-        num_faces: How many faces the onset frame shows; the largest is the one that is aligned.
-    """
-
-    num_faces: int
+    @property
+    def num_faces(self) -> int:
+        """How many faces the onset frame shows; the largest is the one that is aligned."""
+        ...
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB to (size, size, 3) uint8 RGB."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from accelerate import PartialState
 
-from hsta_hf.data.prepare import prepare
+from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.prepared import NotPreparedError, prepared_info
 from hsta_hf.data.splits import CLIP_LEVEL
 from hsta_hf.data.synthesize import synthesize
@@ -43,7 +43,7 @@ def synthetic_dataset(recipe: Recipe, folder: Path) -> Path:
                 synthesize(database, progress=True, **fields)
             except (TypeError, ValueError) as error:
                 raise RecipeError(f"pretrain_synthetic: {error}") from error
-        prepare("casme3", database, prepared)
+        prepare("casme3", database, prepared, PrepareOptions(faces="keep"))
     shutil.rmtree(database, ignore_errors=True)  # its frames are in the prepared dataset
     return prepared
 
