@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
-PROTOCOLS: tuple[str, ...] = ("kfold-clips", "kfold-subjects", "loso", "holdout")
+from hsta_hf.data.fold_dealing import clip_folds, subject_folds
+from hsta_hf.data.footage import SharedFootage, shared_footage
+from hsta_hf.data.people import people_of, sources_of
+
+PROTOCOLS: tuple[str, ...] = ("kfold-clips", "kfold-subjects", "loso", "holdout", "leave-one-database-out")
 # The one protocol whose folds share subjects. Published for CASME3; its numbers are on people already seen.
 CLIP_LEVEL = "kfold-clips"
-# Orders in which subjects are dealt to folds; the best result is taken.
-_ORDERS = 256
+BY_DATABASE = "leave-one-database-out"
 
 
 class SplitError(ValueError):
@@ -38,6 +41,31 @@ class SubjectLeakError(SplitError):
         )
 
 
+class FootageLeakError(SplitError):
+    """A clip that a fold tests shows pictures that the same fold trains on.
+
+    Attributes:
+        test_clip: The tested clip: its id where ids are known, else its position (`clip 17`).
+        train_clip: The training clip.
+        num_frames: How many different pictures both show.
+        num_pairs: How many pairs of clips leak in that fold.
+    """
+
+    def __init__(
+        self, fold: int, protocol: str, test: tuple[str, str], train: tuple[str, str], num_frames: int, num_pairs: int
+    ) -> None:
+        (self.test_clip, test_subject), (self.train_clip, train_subject) = test, train
+        self.num_frames, self.num_pairs = num_frames, num_pairs
+        others = f" {num_pairs - 1} more pairs of clips do so in this fold." if num_pairs > 1 else ""
+        super().__init__(
+            f"fold {fold} of a {protocol!r} split tests footage that it also trains on: {self.test_clip} (subject "
+            f"{test_subject}) and {self.train_clip} (subject {train_subject}) share {num_frames} identical "
+            f"frame{'s' * (num_frames != 1)}.{others} Either one of the two is a copy under the wrong name: remove it "
+            "from the database, or correct its subject, and prepare again. Or both are one person: give them one "
+            f"subject name. Only the protocol {CLIP_LEVEL!r} may share footage, and its reports say how much."
+        )
+
+
 @dataclass(frozen=True)
 class Fold:
     """One fold: positions of the clips that train and of those that test.
@@ -46,7 +74,7 @@ class Fold:
         index: Number of the fold, from 0.
         train_indices: Positions of the training clips, in increasing order.
         test_indices: Positions of the test clips, in increasing order.
-        test_subjects: Subjects of the test clips.
+        test_subjects: People in the test clips, named as in `Split.people`.
     """
 
     index: int
@@ -57,19 +85,26 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """All folds of a protocol. It refuses to exist if a fold tests a subject that it trains on.
+    """All folds of a protocol. It refuses to exist if a fold tests a person or footage that it trains on.
+
+    Iterating gives, as scikit-learn's splitters do, a pair of index arrays for each fold:
+    `for train, test in split: ...`
 
     Attributes:
-        protocol: "kfold-clips", "kfold-subjects", "loso" or "holdout".
+        protocol: One of `PROTOCOLS`.
         folds: The folds.
         subjects: Subject of every clip; positions are what the folds' indices count.
         labels: Label of every clip.
-        seed: Seed of the shuffling; "loso" has nothing to shuffle and ignores it.
+        seed: Seed of the shuffling; "loso" and "leave-one-database-out" have nothing to shuffle and ignore it.
+        databases: Database of every clip; empty where all clips are of one.
+        footage: The pairs of clips that share footage (`shared_footage`); None where nobody looked.
+        clip_ids: Unique name of every clip, for messages and for the saved split; empty where there are none.
 
     Raises:
-        SubjectLeakError: if a test subject is also in its fold's training part and the protocol is not
-            "kfold-clips".
-        SplitError: if a fold is empty, a clip is on both sides, or a clip is tested twice or never.
+        SubjectLeakError: if a person tested is also in that fold's training part.
+        FootageLeakError: if a clip tested shares footage with one of that fold's training part.
+            Both are allowed to "kfold-clips", whose description says how much it shares.
+        SplitError: if a fold is empty, a clip is on both sides, is tested twice or never, or two clips have one id.
     """
 
     protocol: str
@@ -77,13 +112,18 @@ class Split:
     subjects: tuple[str, ...]
     labels: tuple[Hashable, ...]
     seed: int = 42
+    databases: tuple[str, ...] = ()
+    footage: tuple[SharedFootage, ...] | None = None
+    clip_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_protocol(self.protocol)
         if not self.folds:
             raise SplitError("a split needs at least one fold")
-        if len(self.subjects) != len(self.labels):
-            raise SplitError(f"{len(self.subjects)} subjects but {len(self.labels)} labels")
+        _check_lengths(self.subjects, self.labels, self.databases, self.clip_ids)
+        for pair in self.footage or ():
+            if not 0 <= pair.first < pair.second < self.num_clips:
+                raise SplitError(f"{pair} names no two of the {self.num_clips} clips")
         for fold in self.folds:
             self._check_fold(fold)
         tested = Counter(index for fold in self.folds for index in fold.test_indices)
@@ -104,15 +144,53 @@ class Split:
             raise SplitError(f"fold {fold.index} names clips {outside[:10]}, there are {self.num_clips} clips")
         if train & test:
             raise SplitError(f"fold {fold.index} trains on clips that it tests: {sorted(train & test)[:10]}")
-        test_subjects = {self.subjects[index] for index in test}
+        test_subjects = {self.people[index] for index in test}
         if test_subjects != set(fold.test_subjects):
             raise SplitError(
                 f"fold {fold.index} says it tests {sorted(fold.test_subjects)}, "
                 f"its clips are of {sorted(test_subjects)}"
             )
-        overlap = test_subjects & {self.subjects[index] for index in train}
-        if overlap and self.protocol != CLIP_LEVEL:
+        if self.protocol == CLIP_LEVEL:
+            return
+        overlap = test_subjects & {self.people[index] for index in train}
+        if overlap:
             raise SubjectLeakError(fold.index, sorted(overlap, key=_natural), self.protocol)
+        leaks = self._leaks(fold)
+        if leaks:
+            tested, trained, frames = max(leaks, key=lambda leak: leak[2])
+            raise FootageLeakError(
+                fold.index, self.protocol, self._named(tested), self._named(trained), frames, len(leaks)
+            )
+
+    def _leaks(self, fold: Fold) -> list[tuple[int, int, int]]:
+        """(test clip, training clip, shared frames) of the pairs that have a clip on either side of the fold."""
+        train, test = set(fold.train_indices), set(fold.test_indices)
+        leaks = []
+        for first, second, frames in self.footage or ():
+            if first in test and second in train:
+                leaks.append((first, second, frames))
+            elif second in test and first in train:
+                leaks.append((second, first, frames))
+        return leaks
+
+    def _named(self, index: int) -> tuple[str, str]:
+        return (self.clip_ids[index] if self.clip_ids else f"clip {index}"), self.people[index]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Training and test positions of each fold: two int64 arrays."""
+        for fold in self.folds:
+            yield np.array(fold.train_indices, np.int64), np.array(fold.test_indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    @cached_property
+    def people(self) -> tuple[str, ...]:
+        """The person in every clip: the subject, and, where databases have different casts, `database/subject`.
+
+        Two databases may call different people by one name.
+        """
+        return people_of(self.subjects, self.databases)
 
     @property
     def name(self) -> str:
@@ -130,56 +208,98 @@ class Split:
         return len(self.folds)
 
     @property
+    def num_people(self) -> int:
+        """Number of different people in the clips."""
+        return len(set(self.people))
+
+    @property
     def shared_subjects(self) -> float:
-        """Of the subjects that a fold tests, the fraction that it also trains on (mean over folds)."""
+        """Of the people that a fold tests, the fraction that it also trains on (mean over folds)."""
         fractions = []
         for fold in self.folds:
-            trained = {self.subjects[index] for index in fold.train_indices}
-            fractions.append(sum(s in trained for s in fold.test_subjects) / len(fold.test_subjects))
+            trained = {self.people[index] for index in fold.train_indices}
+            fractions.append(sum(person in trained for person in fold.test_subjects) / len(fold.test_subjects))
         return float(np.mean(fractions))
+
+    @property
+    def clips_sharing_footage(self) -> int | None:
+        """How many clips are tested by a fold that trains on some of their pictures; None where nobody looked.
+
+        Where more than `footage.COMMON` clips are copies of one another, those of them are counted whose next copy is
+        on the other side.
+        """
+        if self.footage is None:
+            return None
+        return len({tested for fold in self.folds for tested, _, _ in self._leaks(fold)})
 
     @property
     def description(self) -> str:
         """The sentences that a report prints above numbers of this split."""
-        subjects, clips = len(set(self.subjects)), self.num_clips
+        return " ".join([self._protocol_sentences(), *self._footage_sentences()])
+
+    def _protocol_sentences(self) -> str:
+        names = sorted(set(self.databases))
+        where = f" of the databases {', '.join(names)}" if len(names) > 1 else ""
+        clips = f"{self.num_clips} clips of {self.num_people} subjects{where}"
         if self.protocol == CLIP_LEVEL:
             return (
                 f"Protocol kfold-clips: {self.num_folds} folds by clip, stratified by label "
-                f"({clips} clips of {subjects} subjects, seed {self.seed}). On average "
+                f"({clips}, seed {self.seed}). On average "
                 f"{100 * self.shared_subjects:.0f} % of a test fold's subjects also have clips in its "
                 f"training fold, as in the published CASME3 folds: these numbers are not on unseen people."
             )
         unseen = "No subject is in both parts of a fold: the numbers are on subjects never seen in training."
+        if self.protocol == BY_DATABASE:
+            counts = Counter(sources_of(self.databases))
+            parts = ", ".join(f"{source} {counts[source]} clips" for source in sorted(counts))
+            return (
+                f"Protocol leave-one-database-out: every database is tested once, by a model trained on the others "
+                f"({parts}; {self.num_people} subjects). {unseen} Their database is unseen, too."
+            )
         if self.protocol == "kfold-subjects":
             return (
                 f"Protocol kfold-subjects: {self.num_folds} folds by subject, stratified by label "
-                f"({clips} clips of {subjects} subjects, seed {self.seed}). {unseen}"
+                f"({clips}, seed {self.seed}). {unseen}"
             )
         if self.protocol == "loso":
             return (
                 f"Protocol loso: leave one subject out, {self.num_folds} folds of one subject each "
-                f"({clips} clips). {unseen}"
+                f"({self.num_clips} clips{where}). {unseen}"
             )
         fold = self.folds[0]
         return (
-            f"Protocol holdout: {len(fold.test_subjects)} of {subjects} subjects held out once, stratified "
-            f"by label ({len(fold.train_indices)} training clips, {len(fold.test_indices)} test clips, "
+            f"Protocol holdout: {len(fold.test_subjects)} of {self.num_people} subjects{where} held out once, "
+            f"stratified by label ({len(fold.train_indices)} training clips, {len(fold.test_indices)} test clips, "
             f"seed {self.seed}). {unseen}"
         )
 
+    def _footage_sentences(self) -> list[str]:
+        sharing = self.clips_sharing_footage
+        if sharing is None:
+            return []
+        if not sharing:
+            return ["No test clip shares frames with a training clip of its fold (frame hashes compared)."]
+        return [f"{sharing} of {self.num_clips} test clips share frames with training clips of their fold."]
+
     def to_dict(self) -> dict[str, Any]:
         """The split as plain lists and strings, to be saved as JSON beside the results."""
+        sources = sources_of(self.databases)
         return {
             "protocol": self.protocol,
             "seed": self.seed,
             "description": self.description,
             "num_clips": self.num_clips,
+            "num_subjects": self.num_people,
+            "databases": sorted(set(self.databases)),
+            "clips_sharing_footage": self.clips_sharing_footage,
+            "clips": list(self.clip_ids),
             "folds": [
                 {
                     "index": fold.index,
                     "train_indices": list(fold.train_indices),
                     "test_indices": list(fold.test_indices),
                     "test_subjects": list(fold.test_subjects),
+                    "test_databases": sorted({sources[i] for i in fold.test_indices}) if sources else [],
                 }
                 for fold in self.folds
             ],
@@ -192,6 +312,9 @@ def make_split(
     labels: Sequence[Hashable],
     num_folds: int = 5,
     seed: int = 42,
+    databases: Sequence[str] | None = None,
+    footage: Sequence[Sequence[int]] | None = None,
+    clip_ids: Sequence[str] | None = None,
 ) -> Split:
     """Split clips by a protocol.
 
@@ -199,46 +322,39 @@ def make_split(
         protocol: "kfold-clips": folds of clips, stratified by label, subjects shared (as published for
             CASME3). "kfold-subjects": folds of whole subjects, as even in size and label as can be.
             "loso": every subject is a fold. "holdout": the subjects of one of `num_folds` even parts are
-            tested once.
+            tested once. "leave-one-database-out": every database is a fold.
         subjects: Subject of every clip.
         labels: Label of every clip: a class number, or a tuple for a multi-label scheme.
-        num_folds: Number of folds; for "holdout" the denominator of the part held out. "loso" ignores it.
+        num_folds: Number of folds; for "holdout" the denominator of the part held out. "loso" and
+            "leave-one-database-out" ignore it.
         seed: Seed of the shuffling. The same arguments give the same split.
+        databases: Database of every clip; None where all are of one. A person is then the pair of database and
+            subject, except in databases that are known to show the same people (SMIC's three, CAS(ME)^3's two):
+            these count as one, and are one fold of "leave-one-database-out".
+        footage: Hashes of every clip's frames (the column `frame_hashes` of a prepared dataset); None leaves
+            footage unchecked.
+        clip_ids: Unique name of every clip.
 
     Returns:
         The split, checked.
 
     Raises:
-        SplitError: if there are too few clips or subjects for it; the message says how many there are.
+        SplitError: if there are too few clips, subjects or databases for it, the message says how many there are;
+            if a test person (SubjectLeakError) or test footage (FootageLeakError) is trained on; or if two clips
+            have one id.
     """
     _check_protocol(protocol)
-    subjects, labels = [str(subject) for subject in subjects], [_plain(label) for label in labels]
-    if len(subjects) != len(labels):
-        raise SplitError(
-            f"subjects and labels must be equally long, got {len(subjects)} subjects and {len(labels)} labels"
-        )
+    subjects, labels = tuple(map(str, subjects)), tuple(_plain(label) for label in labels)
+    databases, clip_ids = tuple(map(str, databases or ())), tuple(map(str, clip_ids or ()))
+    _check_lengths(subjects, labels, databases, clip_ids)
+    if footage is not None and len(footage) != len(subjects):
+        raise SplitError(f"there are {len(subjects)} clips, but frame hashes of {len(footage)}")
     if not subjects:
         raise SplitError("there are no clips to split")
-    distinct = sorted(set(subjects), key=_natural)
-    if protocol != "loso" and num_folds < 2:
+    if protocol not in ("loso", BY_DATABASE) and num_folds < 2:
         raise SplitError(f"num_folds must be 2 or more, got {num_folds}")
-    if protocol == CLIP_LEVEL:
-        if len(subjects) < num_folds:
-            raise SplitError(f"{num_folds} folds need {num_folds} clips or more, there are {len(subjects)}")
-        tests = _clip_folds(labels, num_folds, seed)
-    elif protocol == "loso":
-        if len(distinct) < 2:
-            raise SplitError(f"leaving one subject out needs 2 subjects or more, there is {len(distinct)}")
-        tests = [[i for i, subject in enumerate(subjects) if subject == one] for one in distinct]
-    else:
-        if len(distinct) < num_folds:
-            raise SplitError(
-                f"{protocol!r} with num_folds={num_folds} needs {num_folds} subjects or more, there are "
-                f"{len(distinct)} ({', '.join(distinct)}); ask for at most {len(distinct)} folds"
-            )
-        tests = _subject_folds(subjects, labels, num_folds, seed)
-        if protocol == "holdout":
-            tests = tests[:1]
+    people = people_of(subjects, databases)
+    tests = _test_clips(protocol, people, labels, sources_of(databases), num_folds, seed)
     folds = []
     for number, test in enumerate(tests):
         tested = set(test)
@@ -247,15 +363,70 @@ def make_split(
                 index=number,
                 train_indices=tuple(i for i in range(len(subjects)) if i not in tested),
                 test_indices=tuple(sorted(tested)),
-                test_subjects=tuple(sorted({subjects[i] for i in tested}, key=_natural)),
+                test_subjects=tuple(sorted({people[i] for i in tested}, key=_natural)),
             )
         )
-    return Split(protocol, tuple(folds), tuple(subjects), tuple(labels), seed)
+    pairs = None if footage is None else tuple(shared_footage(footage))
+    return Split(protocol, tuple(folds), subjects, labels, seed, databases, pairs, clip_ids)
+
+
+def _test_clips(
+    protocol: str,
+    people: Sequence[str],
+    labels: Sequence[Hashable],
+    sources: Sequence[str],
+    num_folds: int,
+    seed: int,
+) -> list[list[int]]:
+    """Positions of each fold's test clips."""
+    if protocol == BY_DATABASE:
+        names = sorted(set(sources))
+        if len(names) < 2:
+            there = f"there is {names[0]}" if names else "no clip says of which it is"
+            raise SplitError(f"leaving one database out needs clips of 2 databases with different people, {there}")
+        return [[i for i, source in enumerate(sources) if source == name] for name in names]
+    if len(set(sources)) > 1:  # evenly from every database, too
+        labels = list(zip(sources, labels, strict=True))
+    if protocol == CLIP_LEVEL:
+        if len(people) < num_folds:
+            raise SplitError(f"{num_folds} folds need {num_folds} clips or more, there are {len(people)}")
+        return clip_folds(labels, num_folds, seed)
+    distinct = sorted(set(people), key=_natural)
+    if protocol == "loso":
+        if len(distinct) < 2:
+            raise SplitError(f"leaving one subject out needs 2 subjects or more, there is {len(distinct)}")
+        return [[i for i, person in enumerate(people) if person == one] for one in distinct]
+    if len(distinct) < num_folds:
+        raise SplitError(
+            f"{protocol!r} with num_folds={num_folds} needs {num_folds} subjects or more, there are "
+            f"{len(distinct)} ({', '.join(distinct)}); ask for at most {len(distinct)} folds"
+        )
+    tests = subject_folds(people, labels, num_folds, seed)
+    return tests[:1] if protocol == "holdout" else tests
 
 
 def _check_protocol(protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise SplitError(f"no protocol is called {protocol!r}; there are {', '.join(PROTOCOLS)}")
+
+
+def _check_lengths(
+    subjects: Sequence[str], labels: Sequence[Hashable], databases: Sequence[str], clip_ids: Sequence[str]
+) -> None:
+    if len(subjects) != len(labels):
+        raise SplitError(
+            f"subjects and labels must be equally long, got {len(subjects)} subjects and {len(labels)} labels"
+        )
+    for what, given in (("databases", databases), ("clip ids", clip_ids)):
+        if given and len(given) != len(subjects):
+            raise SplitError(f"there are {len(subjects)} clips, but {what} of {len(given)}")
+    first: dict[str, int] = {}
+    for position, clip_id in enumerate(clip_ids):
+        if first.setdefault(clip_id, position) != position:
+            raise SplitError(
+                f"clips {first[clip_id]} and {position} are both called {clip_id}: every clip needs an id of its own. "
+                "Remove the row that is in the annotation twice, or the dataset that was joined twice."
+            )
 
 
 def _plain(label: Any) -> Hashable:
@@ -268,62 +439,3 @@ def _plain(label: Any) -> Hashable:
 def _natural(subject: str) -> tuple[Any, ...]:
     """Sort key that puts spNO.2 before spNO.10."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", subject))
-
-
-def _strata(labels: Sequence[Hashable], num_folds: int) -> np.ndarray:
-    """Class numbers to stratify by, each with at least `num_folds` clips.
-
-    Labels rarer than the folds cannot be in every fold: they share one stratum, and where that is still
-    too small, it joins the largest. With fewer clips than folds there is one stratum.
-    """
-    counts = Counter(labels)
-    common = sorted((label for label, count in counts.items() if count >= num_folds), key=repr)
-    number = {label: index for index, label in enumerate(common)}
-    rare = len(common)
-    if common and sum(count for label, count in counts.items() if label not in number) < num_folds:
-        rare = number[max(common, key=lambda label: counts[label])]
-    return np.array([number.get(label, rare) for label in labels])
-
-
-def _clip_folds(labels: Sequence[Hashable], num_folds: int, seed: int) -> list[list[int]]:
-    strata = _strata(labels, num_folds)
-    splitter = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
-    return [test.tolist() for _, test in splitter.split(np.zeros(len(labels)), strata)]
-
-
-def _subject_folds(subjects: Sequence[str], labels: Sequence[Hashable], num_folds: int, seed: int) -> list[list[int]]:
-    """Folds of whole subjects, even in size and in labels.
-
-    Large subjects first, each subject goes where the folds stay most even; of several seeded orders the best
-    result is taken. (scikit-learn's StratifiedGroupKFold evens out labels only, and its order, and so its
-    folds, hardly depend on the seed.)
-    """
-    strata = np.unique([repr(label) for label in labels], return_inverse=True)[1]
-    names = list(dict.fromkeys(subjects))
-    counts = np.zeros((len(names), int(strata.max()) + 1))
-    np.add.at(counts, (np.array([names.index(subject) for subject in subjects]), strata), 1)
-    # Sizes count as much as all labels together; a class is weighed by its rarity, as in a chi-square test.
-    table = np.hstack([counts, counts.sum(axis=1, keepdims=True)])
-    ideal = table.sum(axis=0) / num_folds
-    weight = 1 / ideal
-    weight[-1] *= counts.shape[1]
-
-    rng = np.random.default_rng(seed)
-    best_fold_of, best_cost = np.zeros(len(names), dtype=int), np.inf
-    for _ in range(_ORDERS):
-        order = np.argsort(-table[:, -1] * rng.uniform(0.7, 1.3, len(names)))
-        fold_of = np.full(len(names), -1)
-        filled = np.zeros((num_folds, table.shape[1]))
-        for done, subject in enumerate(order):
-            change = (((filled + table[subject] - ideal) ** 2 - (filled - ideal) ** 2) * weight).sum(axis=1)
-            empty = ~filled.any(axis=1)
-            if len(order) - done <= empty.sum():
-                change[~empty] = np.inf  # every subject that is left is needed to leave no fold empty
-            change += rng.uniform(0, 1e-6, num_folds)  # equal folds are equally good
-            fold_of[subject] = change.argmin()
-            filled[fold_of[subject]] += table[subject]
-        cost = float((((filled - ideal) ** 2) * weight).sum())
-        if cost < best_cost:
-            best_fold_of, best_cost = fold_of, cost
-    fold_of_name = dict(zip(names, best_fold_of.tolist(), strict=True))
-    return [[i for i, s in enumerate(subjects) if fold_of_name[s] == fold] for fold in range(num_folds)]

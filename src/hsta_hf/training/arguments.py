@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from transformers import TrainingArguments
 
-Protocol = Literal["kfold-clips", "kfold-subjects", "loso", "holdout"]
+Protocol = Literal["kfold-clips", "kfold-subjects", "loso", "holdout", "leave-one-database-out"]
 
 
 def _field(default: Any, help: str) -> Any:
@@ -39,7 +39,9 @@ class DataArguments:
         False, "Shuffle the training labels of each fold (not its test labels): a control that must stay at chance."
     )
     temporal_variants: int = _field(
-        1, "Versions of each clip kept for training: the evaluation's choice of frames and N-1 drawn ones."
+        1,
+        "Versions of each clip for training: the evaluation's choice of frames and N-1 drawn ones. Where a stream shows "
+        "motion these are drawn once and kept; where all show pictures they are drawn anew every epoch.",
     )
     random_frames: bool = _field(
         False, "Drawn versions take sorted random video frames instead of uniform ones (needs temporal_variants > 1)."
@@ -48,9 +50,9 @@ class DataArguments:
         0, "Drawn versions move the annotated apex by up to this many frames (needs temporal_variants > 1)."
     )
     cache_dir: str | None = _field(
-        None, "Where processed clips are kept; by default `cache/` in the run folder. Runs may share it."
+        None, "Where streams of motion are kept; by default `cache/` in the run folder. Runs may share it."
     )
-    cache_dtype: Literal["float16", "float32"] = _field("float16", "Number format of processed clips on disk.")
+    cache_dtype: Literal["float16", "float32"] = _field("float16", "Number format of streams of motion on disk.")
 
     def __post_init__(self) -> None:
         if (self.random_frames or self.apex_jitter) and self.temporal_variants < 2:
@@ -70,7 +72,12 @@ class DataArguments:
 class AugmentationArguments:
     """Augmentation of training clips, all off by default. One draw holds for all frames and both streams."""
 
-    flip_probability: float = _field(0.0, "Mirror left and right; horizontal flow changes its sign.")
+    flip_probability: float = _field(
+        0.0, "Mirror left and right; horizontal flow changes its sign, action units with a side change theirs."
+    )
+    crop_area: list[float] | None = _field(
+        None, "Cut out a box with a share of the picture's area drawn from [low, high], and enlarge it to the picture."
+    )
     translate: float = _field(0.0, "Shift by up to this share of the image, in each direction.")
     scale: float = _field(0.0, "Zoom by a factor from 1-scale to 1+scale; flow vectors grow alike.")
     rotate: float = _field(0.0, "Turn by up to this many degrees; flow vectors turn alike.")
@@ -80,7 +87,9 @@ class AugmentationArguments:
     noise_std: float = _field(0.0, "Standard deviation of Gaussian noise added to the processed inputs.")
     erase_probability: float = _field(0.0, "Blank one random rectangle, the same in all frames.")
     erase_area: float = _field(0.15, "Largest share of the image that such a rectangle covers.")
-    colour_jitter: float = _field(0.0, "Contrast factor from 1±this and brightness offset ±this; frames only.")
+    colour_jitter: float = _field(
+        0.0, "Brightness, contrast and saturation factors from 1±this, as torchvision has them; frames only."
+    )
     mixup_alpha: float = _field(0.0, "Mix clips and labels in pairs, with weights from Beta(alpha, alpha).")
 
     def __post_init__(self) -> None:
@@ -92,6 +101,12 @@ class AugmentationArguments:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
         if self.scale >= 1:
             raise ValueError(f"scale is {self.scale}; it must be below 1.")
+        if self.crop_area is not None and not (
+            len(self.crop_area) == 2 and 0 < self.crop_area[0] <= self.crop_area[1] <= 1
+        ):
+            raise ValueError(
+                f"crop_area is {self.crop_area}; give [low, high] with 0 < low <= high <= 1, for example [0.8, 1.0]."
+            )
         if self.motion_amplitude is not None and not (
             len(self.motion_amplitude) == 2 and 0 < self.motion_amplitude[0] <= self.motion_amplitude[1]
         ):

@@ -87,6 +87,9 @@ def _run(recipe: Recipe) -> RunResult:
         clips.labels,
         num_folds=recipe.data.num_folds,
         seed=recipe.data.split_seed,
+        databases=clips.column("database"),
+        footage=clips.column("frame_hashes"),
+        clip_ids=clips.column("clip_id"),
     )
     chosen = _chosen_folds(recipe, split)
     processor = build_processor(recipe.model)
@@ -209,7 +212,7 @@ def _facts(
         label_description=clips.description,
         class_counts=class_counts(clips.labels, clips.scheme),
         databases=clips.databases,
-        num_subjects=len(set(clips.column("subject"))),
+        num_subjects=split.num_people,
         synthetic=clips.synthetic,
         shuffled_labels=recipe.data.shuffle_train_labels,
         apex=recipe.data.apex,
