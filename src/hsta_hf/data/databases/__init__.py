@@ -21,6 +21,7 @@ _MODULES: Mapping[str, str] = MappingProxyType(
         "smic_hs": "smic",
         "smic_vis": "smic",
         "smic_nir": "smic",
+        "folder": "folder",
     }
 )
 DATABASES: tuple[str, ...] = tuple(_MODULES)
