@@ -133,7 +133,7 @@ def test_everything_wrong_is_counted_in_its_line(footage: Footage, run: Callable
         "left out on purpose": "0",
     }
     assert {what: found(text, what) for what in counts} == counts
-    assert "spNO.2/../b/20/22/26 (own.csv row 8)" in text
+    assert "spNO.2/../b/20/22/26 (own.csv row 9)" in text
     assert "'../b' is not a plain folder name; it is refused" in text
     assert "Onset 0 -> 1: frames count from 1" in text and "emotion Others -> others: spelling" in text
     assert "Not sound: 7 errors. 7 usable clips, 7 errors, " in text
