@@ -19,7 +19,7 @@ step "1/5  Draw a synthetic database in CAS(ME)^3's layout"
 [ -d "$demo/database" ] || hsta synthesize "$demo/database" --subjects 24 --clips-per-subject 14
 
 step "2/5  Prepare it: read annotation and frames, report mistakes, write one dataset"
-[ -d "$demo/prepared" ] || hsta prepare casme3 "$demo/database" "$demo/prepared"
+[ -d "$demo/prepared" ] || hsta prepare "$recipe" "$demo/database" "$demo/prepared"
 
 step "3/5  Train and cross-validate: every test subject is unseen in training"
 accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \

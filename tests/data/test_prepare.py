@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import weakref
@@ -16,7 +17,8 @@ import pytest
 from hsta_hf.cli import check as check_command
 from hsta_hf.cli import prepare as prepare_command
 from hsta_hf.data import prepare as prepare_module
-from hsta_hf.data.prepare import PrepareError, PrepareReport, StrictError
+from hsta_hf.data import prepare_job
+from hsta_hf.data.prepare import PrepareError, PrepareOptions, PrepareReport, StrictError
 from hsta_hf.data.prepared import (
     FEATURES,
     MANIFEST,
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
     from conftest import Casme3Tree
 
 
-def prepare(root: Path, out: Path, **options: Any) -> PrepareReport:
-    return prepare_module.prepare("casme3", root, out, **{"progress": False, "workers": 1, **options})
+def prepare(root: Path, out: Path, **settings: Any) -> PrepareReport:
+    """Prepares with faces as they are: these frames show none."""
+    names = {field.name for field in dataclasses.fields(PrepareOptions)} & set(settings)
+    options = PrepareOptions(**{"faces": "keep", **{name: settings.pop(name) for name in names}})
+    return prepare_module.prepare("casme3", root, out, options, **{"progress": False, "workers": 1, **settings})
 
 
 def run_command(command: Any, *arguments: str) -> int:
@@ -214,16 +219,16 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(
     sound_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole = prepare(sound_root, tmp_path / "whole")
-    decode = prepare_module.decode_clip
+    decode = prepare_job.decode_clip
     seen: list[str] = []
 
-    def decode_two(clip: Any, size: Any) -> Any:
+    def decode_two(clip: Any, *arguments: Any) -> Any:
         seen.append(clip.clip_id)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return decode(clip, size)
+        return decode(clip, *arguments)
 
-    monkeypatch.setattr(prepare_module, "decode_clip", decode_two)
+    monkeypatch.setattr(prepare_job, "decode_clip", decode_two)
     with pytest.raises(KeyboardInterrupt):
         prepare(sound_root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -244,7 +249,7 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(
 def test_a_changed_frame_is_not_resumed_from_the_old_one(
     sound_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(prepare_module, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(prepare_module, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         prepare(sound_root, tmp_path / "out")
     monkeypatch.undo()
@@ -293,18 +298,18 @@ def test_a_folder_that_only_looks_like_unfinished_work_is_left_alone(sound_root:
 
 def test_two_runs_for_one_output_do_not_mix(sound_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A second run that saves while the first one saves must not end up in the first one's dataset."""
-    save = prepare_module._save
+    save = prepare_module.save
     folders = []
 
     def save_twice(folder: Path, *arguments: Any) -> None:
         folders.append(folder)
         if len(folders) == 1:
-            monkeypatch.setattr(prepare_module, "_save", save)
+            monkeypatch.setattr(prepare_module, "save", save)
             with pytest.raises(PrepareError, match="another hsta prepare is at work"):
                 prepare(sound_root, tmp_path / "out")
         save(folder, *arguments)
 
-    monkeypatch.setattr(prepare_module, "_save", save_twice)
+    monkeypatch.setattr(prepare_module, "save", save_twice)
     prepare(sound_root, tmp_path / "out")
     assert len(load_prepared(tmp_path / "out")) == 4
     assert not (tmp_path / "out.partial").exists()
@@ -340,7 +345,7 @@ def test_an_empty_folder_may_be_the_output(sound_root: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "size must be a number of pixels of 1 or more, got 0"),
+        ({"size": 0}, "size must be a number of pixels of 1 or more; got 0"),
         ({"max_frames": 1}, "max_frames must be 2 or more"),
         ({"workers": 0}, "workers must be 1 or more, got 0"),
     ],
@@ -382,26 +387,6 @@ def test_bytes_that_do_not_fit_their_shape_are_refused(sound_root: Path, tmp_pat
         clip_frames({**row, "num_frames": 3})
 
 
-def test_check_prints_counts_and_tells_soundness_by_its_exit_code(
-    casme3_tree: Casme3Tree, sound_root: Path, capsys: pytest.CaptureFixture
-):
-    assert run_command(check_command, str(sound_root)) == 0
-    text = capsys.readouterr().out
-    assert "| **subjects** | 3 | 94 (differs) | 3 |" in text
-    assert "Sound: 4 usable clips, 0 errors, 0 warnings, 0 corrections." in text
-    assert run_command(check_command, str(sound_root), "--strict") == 1  # counts are not the published ones
-    (sound_root / "spNO.1" / "a" / "color" / "5.jpg").write_bytes(b"")
-    assert run_command(check_command, str(sound_root)) == 0
-    assert run_command(check_command, str(sound_root), "--decode") == 1
-    assert "5.jpg is empty" in capsys.readouterr().out
-    casme3_tree.row("spNO.9", "z", 1, 2, 3)
-    casme3_tree.save()
-    assert run_command(check_command, str(sound_root)) == 1
-    assert "Not sound: 4 usable clips, 1 errors" in capsys.readouterr().out
-    assert run_command(check_command, str(sound_root / "spNO.1")) == 2
-    assert "no annotation table found" in capsys.readouterr().err
-
-
 def test_prepare_command_reports_problems_together_at_the_end(
     casme3_tree: Casme3Tree, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
@@ -411,7 +396,7 @@ def test_prepare_command_reports_problems_together_at_the_end(
     root, out = str(casme3_tree.save()), str(tmp_path / "out")
     assert run_command(prepare_command, root, out, "--strict") == 1
     assert "14 equals the onset" in capsys.readouterr().err
-    assert run_command(prepare_command, root, out, "--workers", "1") == 0
+    assert run_command(prepare_command, root, out, "--workers", "1", "--faces", "keep") == 0
     text = capsys.readouterr().out
     assert "corrected: spNO.1/a/0/8/13" in text
     assert "- spNO.1/a/14/14/18" in text
@@ -461,7 +446,7 @@ def test_many_rows_without_a_folder_are_one_line_and_all_in_the_report(
     for onset in range(1, 22):
         casme3_tree.row("spNO.9", "z", onset, onset + 1, onset + 2)
     casme3_tree.save()
-    assert run_command(prepare_command, str(sound_root), str(tmp_path / "out"), "--workers", "1") == 0
+    assert run_command(prepare_command, str(sound_root), str(tmp_path / "out"), "--faces", "keep") == 0
     text = capsys.readouterr().out
     assert text.startswith("No frames for 21 of 25 rows.") and "right folder" not in text
     assert text.count("there is no folder") == 10 and "… and 11 more, all in report.md" in text

@@ -96,7 +96,7 @@ def _what_is_asked(args: argparse.Namespace) -> tuple[str, PrepareOptions]:
     from hsta_hf.data.prepare_options import read_section
 
     section: dict[str, Any] = {}
-    processor: dict[str, Any] = {}
+    processor: dict[str, Any] | None = None
     if args.source not in DATABASES:
         from hsta_hf.training.recipe import RecipeError, load_recipe, read_recipe_file, shipped_recipes
 

@@ -181,8 +181,8 @@ def _aligner(options: PrepareOptions) -> FaceAligner:
         return FaceAligner(options.face_detector, size=options.size, stabilise=options.stabilise)
     except (OSError, ValueError) as error:
         raise PrepareError(
-            f"{error}.\nFaces are aligned by default. To go on, either name the detector's file: --face-detector "
-            f"PATH (face_detector in Python), or leave frames as the owner has them: --faces keep"
+            f"{error}.\nFaces are to be aligned. Name the detector's file with --face-detector PATH, or leave the frames "
+            f"as the owner has them with --faces keep"
         ) from error
 
 

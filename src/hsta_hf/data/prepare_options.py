@@ -140,7 +140,8 @@ def read_section(
 
     Args:
         section: The section; None and an empty one ask for nothing in particular.
-        processor: The recipe's `processor:` section, whose flow settings `flow` takes where it has none of its own.
+        processor: The recipe's `processor:` section, whose flow settings `flow` takes where it has none of its own;
+            None where there is no recipe.
 
     Raises:
         PrepareError: a field is unknown (names the nearest) or its value makes no sense.
@@ -154,12 +155,12 @@ def read_section(
     if database is not None and database not in DATABASES:
         raise PrepareError(f"prepare.database is {database!r}; use one of {', '.join(DATABASES)}")
     if "flow" in values:
-        values["flow"] = _read_flow(values["flow"], processor or {})
+        values["flow"] = _read_flow(values["flow"], processor)
     defaults = {field.name: field.default for field in fields(PrepareOptions)}
     return database, PrepareOptions(**{**defaults, **values})
 
 
-def _read_flow(value: Any, processor: Mapping[str, Any]) -> FlowOptions | None:
+def _read_flow(value: Any, processor: Mapping[str, Any] | None) -> FlowOptions | None:
     """`none`, a method's name, or a mapping; what it leaves out is the processor's."""
     if value is None or value is False or value == NO_FLOW:
         return None
@@ -168,11 +169,13 @@ def _read_flow(value: Any, processor: Mapping[str, Any]) -> FlowOptions | None:
         raise PrepareError(f"prepare.flow must be a mapping of {', '.join(_FLOW_FIELDS)}, or none; got {value!r}")
     for name in entries:
         _known(name, _FLOW_FIELDS, "prepare.flow")
-    inherited = {
-        "method": processor.get("flow_method"),
-        "size": processor.get("flow_size") or processor.get("special_size") or processor.get("size"),
-        "remove_head_motion": processor.get("remove_head_motion", False) if processor else None,
-    }
+    inherited = {}
+    if processor is not None:
+        inherited = {
+            "method": processor.get("flow_method"),
+            "size": processor.get("flow_size") or processor.get("special_size") or processor.get("size"),
+            "remove_head_motion": processor.get("remove_head_motion", False),
+        }
     merged = {k: v for k, v in {**inherited, **entries}.items() if v is not None}
     size = merged.pop("size", None)
     if isinstance(size, Mapping) and set(size) == {"height", "width"}:

@@ -2,6 +2,7 @@
 
     hsta train scripts/recipes/synthetic_demo.yaml --num_train_epochs 20 --model.num_hsta_layers 2
 
+The section `prepare` says how `hsta prepare` makes the recipe's dataset; training checks it and leaves it at that.
 A field that no dataclass has is an error that names the nearest one. The resolved recipe is saved in the run
 folder, and a run folder is only continued by the recipe that started it.
 """
@@ -22,6 +23,7 @@ import yaml
 from transformers import HfArgumentParser, VideoMAEConfig
 
 from hsta_hf.configuration_hsta import HSTAConfig
+from hsta_hf.data.prepare_options import PrepareError, read_section
 from hsta_hf.training.arguments import (
     ALL_ARGUMENTS,
     HARMLESS_FIELDS,
@@ -31,6 +33,7 @@ from hsta_hf.training.arguments import (
     ModelArguments,
 )
 
+PREPARE = "prepare"
 STREAMS = ("video_config", "special_config", "stream")
 
 # Fields of TrainingArguments that would break a promise of cross-validation, and why.
@@ -158,6 +161,13 @@ def _check_nested(values: Mapping[str, Any], where: str) -> None:
     for name in values.get("pretrain") or {}:
         if name not in allowed:
             raise _unknown(f"pretrain.{name}", allowed, where)
+
+
+def _check_prepare(values: Mapping[str, Any], where: str) -> None:
+    try:
+        read_section(values[PREPARE], values.get("processor") or {})
+    except PrepareError as error:
+        raise RecipeError(f"{where}: {error}") from error
 
 
 def _convert(name: str, value: Any, hint: Any, where: str) -> Any:
@@ -325,8 +335,11 @@ def resolve(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     fields = _fields()
     converted: dict[str, Any] = {}
     for name, value in values.items():
+        if name == PREPARE:
+            _check_prepare(values, where)
+            continue
         if name not in fields:
-            raise _unknown(name, fields, where)
+            raise _unknown(name, [*fields, PREPARE], where)
         if name in NOT_IN_RECIPES:
             raise RecipeError(f"{where}: {name} cannot be set; {NOT_IN_RECIPES[name]}.")
         converted[name] = _convert(name, value, fields[name], where)
@@ -349,8 +362,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not changes:
         return resolve(content, str(path))
     for name in changes:  # so that a mistake on the command line is not blamed on the file
-        if name not in _fields():
-            raise _unknown(name, _fields(), "command line")
+        if name not in _fields() and name != PREPARE:
+            raise _unknown(name, [*_fields(), PREPARE], "command line")
     return resolve(merge(content, changes), f"{path} with the command line's changes")
 
 
