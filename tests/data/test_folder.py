@@ -219,7 +219,7 @@ def test_what_is_not_there_is_named(tree: FolderTree):
     report = load(tree.save())
     assert report.clips == ()
     for problem, path in zip(report.problems, ("nothing.mp4", Path("neither") / "here"), strict=True):
-        assert problem.message == f"there is no video or folder {tree.root / path}; the clip is left out"
+        assert problem.message == f"there is no folder or video {tree.root / path}; the clip is left out"
         assert problem.field == "frames"
 
 

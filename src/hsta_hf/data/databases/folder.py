@@ -28,7 +28,7 @@ from hsta_hf.data.clip import APEX_ANNOTATED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases.base import ERROR, WARNING, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import resolve_timing
-from hsta_hf.data.frame_folders import FRAME_SUFFIXES, FrameFolders, UnsafePathError, safe_name
+from hsta_hf.data.frame_folders import FRAME_SUFFIXES, NO_FOLDER, FrameFolders, UnsafePathError, safe_name
 from hsta_hf.data.labels import OBJECTIVE_CLASSES, objective_class_of, parse_action_units
 from hsta_hf.data.video_facts import VideoFacts, video_facts
 
@@ -230,7 +230,7 @@ class _Reader:
             facts = self._video_facts(path)
             return _Recording(facts.fps, {}, path, tuple(range(facts.num_frames)))
         if not path.exists():
-            raise FileNotFoundError(f"there is no video or folder {path}")
+            raise FileNotFoundError(f"{NO_FOLDER} or video {path}")
         pictures = self.folders.frames(*parts, name=_LAST_NUMBER)
         if not pictures:
             kinds = ", ".join(sorted(FRAME_SUFFIXES))
