@@ -25,13 +25,15 @@ _MANY_WITHOUT_FRAMES = 20
 _SHOWN_ENTRIES = 5
 # Fields with classes, and what a table calls them. A composite says which database a clip is from.
 _COUNTED = {"database": "Database", "emotion": "Emotion", "objective_class": "Objective class"}
+_FIELDS = ("rows", "subjects", *_COUNTED)
 
 
 class ClassCount(NamedTuple):
     """How many clips there are of one class.
 
     Attributes:
-        field: "rows", "subjects", or the field of the annotation: "emotion", "objective_class", "database".
+        field: "rows", "subjects", the field of the annotation ("emotion", "objective_class", "database"), or the name
+            of one of a composite's databases.
         value: The class; "all" for rows and subjects, "" for rows without a label.
         rows: How many rows of the annotation (clip folders, where there is none) have it.
         published: The owner's number of rows; None where none is published for this field.
@@ -58,10 +60,18 @@ def class_counts(load: LoadReport, clips: Sequence[MicroExpressionClip]) -> list
     }
     for field in _COUNTED:
         usable_counts[field] = Counter(getattr(clip, field) or "" for clip in clips)
+    # A composite counts the classes and subjects of each of its databases as well, under the database's name.
+    databases = [field for field in {**load.published_counts, **load.row_counts} if field not in _FIELDS]
+    for database in databases:
+        own = [clip for clip in clips if clip.database == database]
+        usable_counts[database] = {
+            **Counter(clip.emotion or "" for clip in own),
+            "subjects": len({clip.subject for clip in own}),
+        }
     found = []
-    for field in ("rows", "subjects", *_COUNTED):
+    for field in (*_FIELDS, *databases):
         rows, published = load.row_counts.get(field, {}), load.published_counts.get(field)
-        if field in _COUNTED and not rows and not published:
+        if not rows and not published:
             continue  # the database knows nothing of this field (SMIC has no objective classes)
         usable = usable_counts[field]
         for value in dict.fromkeys([*(published or {}), *sorted({*rows, *usable})]):
@@ -77,11 +87,11 @@ def counts_table(load: LoadReport, clips: Sequence[MicroExpressionClip]) -> list
     head = ["", "rows", *(["published"] if published else []), "usable clips"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for count in counts:
-        title = _COUNTED.get(count.field)
-        cells = [f"**{'all' if count.field == 'rows' else count.field}**" if title is None else ""]
-        if title is not None:
-            cells = [f"{title} {count.value or '(none)'}"]
-        cells.append(str(count.rows))
+        if count.value == "all":
+            title = "**all**" if count.field == "rows" else f"**{count.field}**"
+        else:
+            title = f"{_COUNTED.get(count.field, count.field)} {count.value or '(none)'}"
+        cells = [title, str(count.rows)]
         if published:
             wanted = "" if count.published is None else str(count.published)
             cells.append(f"{wanted} (differs)" if count.differs else wanted)
