@@ -34,6 +34,7 @@ def test_a_sound_folder_gives_its_clips_and_no_problem(tmp_path: Path):
     assert report.problems == () and report.corrections == () and report.count_mismatches == ()
     assert report.num_rows == 5 and report.subjects == ("anna", "ben", "carla")
     assert report.row_counts["emotion"] == {"disgust": 1, "happiness": 2, "sadness": 1, "surprise": 1}
+    assert report.row_counts["objective_class"] == {"": 1, "I": 2, "II": 1, "III": 1}
     assert [clip.clip_id for clip in report.clips] == [
         "folder/anna/videos_anna/2",
         "folder/anna/videos_anna/10",
@@ -115,7 +116,7 @@ def test_only_path_and_subject_are_needed(tree: FolderTree):
     assert report.problems == ()
     assert (clip.onset, clip.apex, clip.offset, clip.apex_source, clip.fps) == (0, None, 8, "unknown", 25.0)
     assert (clip.emotion, clip.objective_class, clip.action_units) == (None, None, ())
-    assert report.row_counts["emotion"] == {}
+    assert report.row_counts == {"rows": {"all": 1}, "subjects": {"all": 1}}
 
 
 @pytest.mark.parametrize("missing", ["path", "subject"])

@@ -177,12 +177,10 @@ class _Reader:
         if unread:
             what = f"{', '.join(unread)!r} is no action unit"
             problem("action_units", f"{what}; action units read: {'+'.join(units) or 'none'}", WARNING)
-        objective = cells["objective_class"].upper() or None
+        objective = _class_of(row) or None
         if objective is not None and objective not in OBJECTIVE_CLASSES:
             problem("objective_class", f"{cells['objective_class']!r} is none of I to VII; it is left out", ERROR)
             objective = None
-        elif objective is None and units:
-            objective = objective_class_of(units)
 
         filename = clip_name or "_".join((*parts[:-1], Path(parts[-1]).stem if recording.video else parts[-1]))
         clip = MicroExpressionClip(
@@ -309,14 +307,19 @@ def _names(names: list[str]) -> str:
 
 
 def _row_counts(rows: list[AnnotationRow]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {
-        "rows": {"all": len(rows)},
-        "subjects": {"all": len({row.cells["subject"] for row in rows})},
+    """How often each label stands in the table, "" for none; fields that no row fills in are left out."""
+    counts = {"rows": {"all": len(rows)}, "subjects": {"all": len({row.cells["subject"] for row in rows})}}
+    labels = {
+        "emotion": Counter(row.cells["emotion"].casefold() for row in rows),
+        "objective_class": Counter(_class_of(row) for row in rows),
     }
-    emotions = Counter(row.cells["emotion"].casefold() for row in rows if row.cells["emotion"])
-    objective = Counter(row.cells["objective_class"].upper() for row in rows if row.cells["objective_class"])
-    counts["emotion"], counts["objective_class"] = dict(sorted(emotions.items())), dict(sorted(objective.items()))
-    return counts
+    return counts | {name: dict(sorted(found.items())) for name, found in labels.items() if any(found)}
+
+
+def _class_of(row: AnnotationRow) -> str:
+    """The objective class of a row: what its cell says, else what its action units say, else ""."""
+    units, _ = parse_action_units(row.cells["action_units"])
+    return row.cells["objective_class"].upper() or (objective_class_of(units) if units else "")
 
 
 DATABASES: tuple[Database, ...] = (
