@@ -43,6 +43,7 @@ class HubServer:
         repositories: By ("datasets", "org/name"); kinds are "models", "datasets" and "spaces".
         uploads: Contents of LFS by SHA-256, committed or not.
         requests: Method and path of every request so far.
+        always_public: Make new repositories public whatever was asked, as an organisation's settings may.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,8 @@ class HubServer:
         self.uploads: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.lock = threading.Lock()
-        self._cut: tuple[re.Pattern[str], int] | None = None
+        self.always_public = False
+        self._cut: list[Any] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -66,16 +68,24 @@ class HubServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def cut(self, path: str, after: int = 0) -> None:
-        """Close the connection after `after` bytes of the body of every request whose path holds the pattern."""
-        self._cut = (re.compile(path), after)
+    def cut(self, path: str, after: int = 0, skip: int = 0) -> None:
+        """Close the connection after `after` bytes of the body of requests that send to a path with this pattern.
+
+        The first `skip` of them pass.
+        """
+        self._cut = [re.compile(path), after, skip]
 
     def mend(self) -> None:
         """Cut no more."""
         self._cut = None
 
     def cut_after(self, path: str) -> int | None:
-        return self._cut[1] if self._cut is not None and self._cut[0].search(path) else None
+        """How much of this request's body is to be read before its connection closes; None: all, and it stays open."""
+        with self.lock:
+            if self._cut is None or not self._cut[0].search(path):
+                return None
+            self._cut[2] -= 1
+            return self._cut[1] if self._cut[2] < 0 else None
 
     def repository(self, name: str, kind: str = "datasets") -> Repository:
         return self.repositories[kind, name]
@@ -197,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _read_body(self, path: str) -> bytes:
-        limit = self.hub.cut_after(path)
+        limit = self.hub.cut_after(path) if self.command in ("POST", "PUT") else None
         if self.headers.get("Transfer-Encoding", "") == "chunked":
             body = b""
             while size := int(self.rfile.readline(), 16):
@@ -283,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
         if (kind, name) in self.hub.repositories:
             raise _Refusal(409, f"You already created this {kind[:-1]} repo: {name}")
         private = fields.get("visibility") == "private" or bool(fields.get("private"))
-        self.hub.repositories[kind, name] = Repository(kind, name, private)
+        self.hub.repositories[kind, name] = Repository(kind, name, private and not self.hub.always_public)
         return {"url": url, "name": name}
 
     def _delete(self) -> dict[str, Any]:

@@ -6,11 +6,23 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from hsta_hf import __version__
 
-COMMANDS: tuple[str, ...] = ("synthesize", "check", "prepare", "train", "evaluate", "predict", "convert", "export")
-_RESUMED: frozenset[str] = frozenset({"prepare", "train"})
+COMMANDS: tuple[str, ...] = (
+    "synthesize",
+    "check",
+    "prepare",
+    "push-dataset",
+    "pull-dataset",
+    "train",
+    "evaluate",
+    "predict",
+    "convert",
+    "export",
+)
+_RESUMED: frozenset[str] = frozenset({"prepare", "push-dataset", "pull-dataset", "train"})
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,8 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hsta-hf {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        importlib.import_module(f"hsta_hf.cli.{name}").add_parser(subparsers)
+        _module(name).add_parser(subparsers)
     return parser
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"hsta_hf.cli.{command.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
-        return int(importlib.import_module(f"hsta_hf.cli.{args.command}").run(args))
+        return int(_module(args.command).run(args))
     except KeyboardInterrupt:
         resumed = "; the same command continues where it stopped" if args.command in _RESUMED else ""
         print(f"hsta {args.command}: interrupted{resumed}", file=sys.stderr)

@@ -1,0 +1,255 @@
+"""A prepared dataset on its way to a private Hub repository and back, for whoever holds the database's licence."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from hsta_hf.data.dataset_card import CARD, database_titles, dataset_card
+from hsta_hf.data.prepared import MANIFEST, NotPreparedError, PreparedInfo, load_prepared, prepared_info
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetInfo
+
+# `datasets` opens nothing without its two files, and hsta-hf nothing without the manifest. They arrive together, last.
+_LAST = ("dataset_info.json", "state.json", MANIFEST)
+# What `datasets` may leave in a folder that it has open, what the operating system leaves, and the card, which is new.
+_NOT_THEIRS = ("cache-*.arrow", "tmp*", ".DS_Store", "Thumbs.db", CARD)
+_HUB_FILES = (".gitattributes", CARD)
+
+
+class PublishError(ValueError):
+    """A prepared dataset cannot be pushed to, or pulled from, the Hub."""
+
+
+class LicenceError(PublishError):
+    """Nobody said that they hold the licence; the message is the warning about it."""
+
+
+@dataclass(frozen=True)
+class PushedDataset:
+    """What a push came to.
+
+    Attributes:
+        repo_id: The repository, `org/name`.
+        url: Where it can be looked at.
+        commit: Its newest commit; give it to `pull_prepared` as `revision` to get these very files.
+        created: Whether the repository is new.
+    """
+
+    repo_id: str
+    url: str
+    commit: str
+    created: bool
+
+
+def licence_warning(info: PreparedInfo) -> str:
+    """What has to be known before footage of the databases in a prepared dataset leaves this machine."""
+    if info.synthetic:
+        return f"{info.database} is synthetic: no person is in it, and no database owner's licence binds it."
+    titles = ", ".join(database_titles(info.databases))
+    return (
+        f"WARNING: THIS IS LICENSED FOOTAGE OF PEOPLE'S FACES ({titles}).\n"
+        "Its owners licensed it to named researchers who signed an agreement. In general that agreement forbids "
+        "passing the footage on, cropped, aligned or turned into arrays all the same, even privately, except to "
+        "people who signed it too. A private repository can be read by every member of its organisation, and by the "
+        "company that runs the Hub. Read your agreement; if it does not allow this, do not push."
+    )
+
+
+def push_prepared(
+    path: str | Path,
+    repo_id: str,
+    *,
+    i_hold_the_licence: bool = False,
+    token: str | None = None,
+    overwrite: bool = False,
+) -> PushedDataset:
+    """Push a prepared dataset to a private dataset repository of the Hub.
+
+    The folder goes as it is, contact sheets included: they show nothing that the frames do not. A card with the
+    warning comes first, the manifest last, so that an upload that broke off does not open as a dataset, and the same
+    call continues it: what has arrived is not sent again.
+
+    Args:
+        path: What `hsta prepare` wrote.
+        repo_id: `org/name`. Made, and made private, if it does not exist.
+        i_hold_the_licence: You signed the database owner's agreement, and it allows this. Synthetic data needs no
+            such word.
+        token: Token of the Hub; None takes the one of `hf auth login` or of the variable HF_TOKEN.
+        overwrite: Replace what else the repository holds. The Hub keeps the former commits.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        NotPreparedError: the folder is no finished prepared dataset.
+        LicenceError: `i_hold_the_licence` is not set; the message is `licence_warning`.
+        PublishError: the repository is public, is not yours, or holds something else; nobody is logged in; or the
+            upload broke off.
+    """
+    path = Path(path)
+    info = prepared_info(path)
+    load_prepared(path)
+    _check_name(repo_id)
+    if not info.synthetic and not i_hold_the_licence:
+        raise LicenceError(
+            f"{licence_warning(info)}\nNothing was pushed. If you signed the agreement and it allows this, say so: "
+            "--i-hold-the-licence (in Python: i_hold_the_licence=True)."
+        )
+    api = _api(token)
+    with _explained(
+        f"{path} could not be pushed to {repo_id}",
+        "What has arrived stays and the same command goes on "
+        "from there; until the last file is there, the repository does not open as a dataset.",
+    ):
+        created = _private_repository(api, repo_id)
+        local = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+        stale = _stale_files(api, repo_id, path, local, overwrite)
+        if stale is not None:  # else the card that is there may have been edited
+            card = CommitOperationAdd(CARD, dataset_card(info, path, repo_id).encode())
+            api.create_commit(
+                repo_id,
+                [card, *(CommitOperationDelete(name, is_folder=False) for name in stale)],
+                commit_message="Say what this is, and what its licence asks",
+                repo_type="dataset",
+            )
+        api.upload_folder(
+            repo_id=repo_id,
+            folder_path=path,
+            repo_type="dataset",
+            ignore_patterns=[*_LAST, *_NOT_THEIRS],
+            commit_message="Frames and reports",
+        )
+        commit = api.create_commit(
+            repo_id,
+            [CommitOperationAdd(name, path / name) for name in _LAST],
+            commit_message=f"Dataset {info.fingerprint}, whole",
+            repo_type="dataset",
+        )
+    return PushedDataset(repo_id, f"{api.endpoint}/datasets/{repo_id}", commit.oid, created)
+
+
+def pull_prepared(repo_id: str, revision: str | None = None, token: str | None = None) -> Path:
+    """Download a prepared dataset that `push_prepared` pushed, or take it from the cache.
+
+    Args:
+        repo_id: `org/name` on the Hub.
+        revision: Branch, tag or commit; None takes the newest.
+        token: Token of the Hub; None takes the one of `hf auth login` or of the variable HF_TOKEN.
+
+    Returns:
+        The folder, for `load_prepared` and `hsta train --dataset`. It is in the Hub's cache: only to be read.
+
+    Raises:
+        PublishError: the repository cannot be read, or holds no whole prepared dataset of this format.
+    """
+    _check_name(repo_id)
+    with _explained(f"the dataset {repo_id} could not be pulled", "The same command goes on from where it stopped."):
+        folder = Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, token=token))
+    try:
+        load_prepared(folder)
+    except NotPreparedError as error:
+        raise PublishError(
+            f"the repository {repo_id}{f' at {revision}' if revision else ''} does not open as a prepared dataset "
+            f"({error}). If its upload broke off, whoever pushed it has to repeat hsta push-dataset."
+        ) from error
+    return folder
+
+
+def _check_name(repo_id: str) -> None:
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise PublishError(f"{repo_id!r} is no name of a Hub repository: {error}") from error
+    if "/" not in repo_id:
+        raise PublishError(f"{repo_id!r} names no owner; write ORG/NAME, ORG being a user or an organisation")
+
+
+def _api(token: str | None) -> HfApi:
+    if not (token or get_token()):
+        raise PublishError("nobody is logged in to the Hub: run `hf auth login`, or set the variable HF_TOKEN")
+    return HfApi(token=token, library_name="hsta-hf")
+
+
+def _private_repository(api: HfApi, repo_id: str) -> bool:
+    """Make sure of a private repository; returns whether it is new."""
+    created = False
+    try:
+        about = api.dataset_info(repo_id)
+    except GatedRepoError as error:
+        raise PublishError(f"{repo_id} exists, is gated and not yours to read; choose another name") from error
+    except RepositoryNotFoundError:
+        try:
+            api.create_repo(repo_id, repo_type="dataset", private=True)
+        except HfHubHTTPError as error:
+            if error.response is not None and error.response.status_code == 409:
+                raise PublishError(f"{repo_id} exists and you may not read it; choose another name") from error
+            raise
+        created, about = True, api.dataset_info(repo_id)
+    # A new one is looked at, too: an organisation's settings may have the last word.
+    if about.private is not True:
+        raise PublishError(
+            f"the dataset repository {repo_id} is PUBLIC: nothing was pushed. Choose a name that does not exist, "
+            f"or make it private first ({api.endpoint}/datasets/{repo_id}/settings)."
+        )
+    return created
+
+
+def _stale_files(api: HfApi, repo_id: str, path: Path, local: set[str], overwrite: bool) -> list[str] | None:
+    """Files of the repository that have to go before new ones come; None where it holds the whole of this dataset.
+
+    There are none to go where the repository is new, or an earlier push of this dataset broke off.
+    """
+    about: DatasetInfo = api.dataset_info(repo_id)
+    remote = {sibling.rfilename for sibling in about.siblings or ()} - set(_HUB_FILES)
+    if MANIFEST in remote:
+        there = Path(api.hf_hub_download(repo_id, MANIFEST, repo_type="dataset", revision=about.sha))
+        if there.read_bytes() == (path / MANIFEST).read_bytes():
+            return None
+    others = sorted(remote - local)
+    if MANIFEST not in remote and not others:
+        return []
+    if not overwrite:
+        what = "another prepared dataset"
+        if MANIFEST not in remote:
+            what = f"files that {path} does not have ({', '.join(others[:5])})"
+        raise PublishError(
+            f"the repository {repo_id} holds {what}: nothing was pushed. Choose another name, or replace it: "
+            "--overwrite (the Hub keeps the former commits)."
+        )
+    return sorted({*others, *(remote & set(_LAST))})
+
+
+@contextlib.contextmanager
+def _explained(what: str, next_step: str) -> Iterator[None]:
+    """Turn whatever the Hub's client stumbles over into one error that says what to do."""
+    try:
+        yield
+    except PublishError:
+        raise
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, HfHubHTTPError):
+            cause = cause.__cause__
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if status in (401, 403, 404):
+            next_step = (
+                "Either there is no such repository or revision, or the token does not allow this: log in with "
+                "`hf auth login`, with a token that may read and write repositories of that owner."
+            )
+        said = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
+        raise PublishError(f"{what}: {said[:300]}. {next_step}") from error
