@@ -34,7 +34,7 @@ def test_action_units_lose_side_and_part(text: str, units: tuple[str, ...]):
 
 @pytest.mark.parametrize(
     ("text", "units", "unread"),
-    [("4+?", ("4",), ("?",)), ("4 or 7", ("4", "7"), ("or",)), ("0", (), ("0",)), ("smile", (), ("smile",))],
+    [("4+?", ("4",), ("?",)), ("4 or 7", ("4",), ("or 7",)), ("0", (), ("0",)), ("smile", (), ("smile",))],
 )
 def test_what_is_no_action_unit_is_given_back(text: str, units: tuple[str, ...], unread: tuple[str, ...]):
     assert parse_action_units(text) == (units, unread)
@@ -63,7 +63,10 @@ def test_no_action_units_are_class_vii():
 
 
 def test_every_scheme_numbers_its_labels_and_is_found_by_its_name():
-    assert set(LABEL_SCHEMES) == {"casme3_7", "casme3_objective", "three_class", "action_units"}
+    assert set(LABEL_SCHEMES) == {
+        *("casme3_7", "casme3_objective", "casme2_5", "samm_5", "three_class", "objective", "objective_5"),
+        *("action_units", "action_units_sided"),
+    }
     for name, scheme in LABEL_SCHEMES.items():
         assert get_label_scheme(name) is scheme
         assert scheme.num_labels == len(set(scheme.labels))

@@ -80,13 +80,16 @@ def _raw_tables(path: Path) -> list[tuple[str, list[tuple[Any, ...]]]]:
         raise AnnotationError(f"{path}: cannot be read as a {path.suffix} table ({error})") from error
 
 
-def read_annotation(path: Path, columns: Mapping[str, Sequence[str]]) -> list[AnnotationRow]:
+def read_annotation(
+    path: Path, columns: Mapping[str, Sequence[str]], optional: Mapping[str, Sequence[str]] | None = None
+) -> list[AnnotationRow]:
     """Read the first sheet of a table that has the wanted columns.
 
     Args:
         path: A .xlsx or .csv file.
         columns: Canonical column name to the names that count as it; case, spaces and punctuation do not
             matter.
+        optional: The same for columns that may be absent; their cells are "" then.
 
     Returns:
         The rows below the header that are not empty.
@@ -95,7 +98,7 @@ def read_annotation(path: Path, columns: Mapping[str, Sequence[str]]) -> list[An
         AnnotationError: if the file cannot be read or no sheet has all columns; the message names the
             file and the columns that are missing.
     """
-    return read_table(path, columns).rows
+    return read_table(path, columns, optional).rows
 
 
 def read_table(
@@ -145,21 +148,57 @@ def read_table(
     )
 
 
-def find_annotation(root: Path, known_names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Path:
+def find_annotation(
+    root: Path, known_names: Sequence[str], columns: Mapping[str, Sequence[str]], *, above: bool = False
+) -> Path:
     """The annotation table in `root`: one of the owner's names, else the only table with the columns.
+
+    Args:
+        root: The database's folder.
+        known_names: The owner's names of the table.
+        columns: What `read_annotation` needs.
+        above: If there is none in `root`, a table with one of the owner's names in the folder above does.
 
     Raises:
         AnnotationError: if there is none, or more than one that fits.
     """
-    tables = sorted(
+    found, reasons = _fitting_tables(_tables(root), known_names, columns)
+    if not found and above:
+        wanted = {name.casefold() for name in known_names}
+        named = [path for path in _tables(root.resolve().parent) if path.name.casefold() in wanted]
+        found, more_reasons = _fitting_tables(named, known_names, columns)
+        reasons += more_reasons
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(path.name for path in found)
+        raise AnnotationError(f"{root} holds several annotation tables ({names}); name one with --annotation")
+    looked = f" Looked at: {'; '.join(reasons)}." if reasons else ""
+    old = sorted(path.name for path in root.iterdir() if path.suffix.lower() == ".xls")
+    hint = f" {', '.join(old)}: an old Excel file, which is not read; save it as .xlsx." if old else ""
+    raise AnnotationError(
+        f"{root}: no annotation table found. Expected {known_names[0]} (or another .xlsx or .csv with the "
+        f"columns {', '.join(columns)}); name it with --annotation.{looked}{hint}"
+    )
+
+
+def _tables(folder: Path) -> list[Path]:
+    """The files of a folder that may be annotation tables."""
+    return sorted(
         path
-        for path in root.iterdir()
+        for path in folder.iterdir()
         if path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and not path.name.startswith(("~$", "."))
     )
+
+
+def _fitting_tables(
+    tables: Sequence[Path], known_names: Sequence[str], columns: Mapping[str, Sequence[str]]
+) -> tuple[list[Path], list[str]]:
+    """Those of the tables that are the owner's by name, else those with the columns; and why others are not."""
     wanted = {name.casefold() for name in known_names}
     named = [path for path in tables if path.name.casefold() in wanted]
     if len(named) == 1:
-        return named[0]
+        return named, []
     fitting, reasons = [], []
     for path in named or tables:
         try:
@@ -167,13 +206,4 @@ def find_annotation(root: Path, known_names: Sequence[str], columns: Mapping[str
             fitting.append(path)
         except AnnotationError as error:
             reasons.append(str(error))
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        names = ", ".join(path.name for path in fitting)
-        raise AnnotationError(f"{root} holds several annotation tables ({names}); name one with --annotation")
-    looked = f" Looked at: {'; '.join(reasons)}." if reasons else ""
-    raise AnnotationError(
-        f"{root}: no annotation table found. Expected {known_names[0]} (or another .xlsx or .csv with the "
-        f"columns {', '.join(columns)}); name it with --annotation.{looked}"
-    )
+    return fitting, reasons

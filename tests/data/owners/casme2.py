@@ -142,7 +142,7 @@ def write_published(
 
     The version with 256 rows has 21 rows without an apex (`/`) and the wrong offset in data row 60
     (sub07/EP06_01); that with 255 has one without an apex (sub04/EP12_01f). Cropped frames of sub16/EP01_08
-    end before its offset.
+    end at 96, before its offset of 110.
 
     Args:
         root: The folder to write.
@@ -156,17 +156,18 @@ def write_published(
     tree = Casme2Tree(root)
     clips = published_clips(version)
     assert version != 256 or clips[60][:2] == (7, "EP06_01")
-    without_apex = {29, 60, *range(120, 196, 4)} if version == 256 else {29}
+    without_apex = {29, 60, *range(121, 197, 4)} if version == 256 else {29}
     for index, (subject, filename, emotion) in enumerate(clips):
-        onset = 73 if filename == "EP01_08" and subject == 16 else 40 + index % 30
+        onset = 40 + index % 30
         apex: Any = onset + 2
         offset = onset + 4
         if (subject, filename) == (7, "EP06_01"):
             onset, apex, offset = 86, 88, 91
-        written = range(onset, offset + 1)
+        elif (subject, filename) == (16, "EP01_08"):
+            onset, apex, offset = 73, 94, 110
         for which in variants:
-            cut = which == "cropped" and (subject, filename) == (16, "EP01_08")
-            tree.recording(subject, filename, written[:-1] if cut else written, (which,))
+            last = 96 if which == "cropped" and (subject, filename) == (16, "EP01_08") else offset
+            tree.recording(subject, filename, range(onset, last + 1), (which,))
         if index in without_apex:
             apex = "/"
         if version == 256 and index == 60:

@@ -12,7 +12,7 @@ OWNERS_NAME = "cas(me)3_part_A_MaE_label_JpgIndex_v2_emotion.xlsx"
 HEADER = ("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Expression type", "Objective class", "emotion")
 NUM_ROWS = 3346
 NUM_SUBJECTS = 98
-_EMOTIONS = ("disgust", "surprise", "Others", "fear", "anger", "sad", "happy", "others")
+_EMOTIONS = ("disgust", "surprise", "fear", "anger", "sad", "happy", "others")
 _UNITS = ("4+7", "1+2", "L14", 12, "R1+R2", "T28+14")
 
 
@@ -70,6 +70,6 @@ def write_published(root: Path, annotation: str = OWNERS_NAME) -> Path:
         tree.recording(subject, "a", range(1, rows + 6))
         for place in range(rows):
             index = len(tree.rows)
-            units, emotion = _UNITS[index % len(_UNITS)], _EMOTIONS[index % len(_EMOTIONS)]
+            units, emotion = _UNITS[index % len(_UNITS)], "Others" if index < 3 else _EMOTIONS[index % len(_EMOTIONS)]
             tree.row(subject, "a", 1 + place, 3 + place, 6 + place, units, emotion=emotion)
     return tree.save(annotation)

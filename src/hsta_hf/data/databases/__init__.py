@@ -18,9 +18,13 @@ from hsta_hf.data.databases.base import (
 _MODULES: Mapping[str, str] = MappingProxyType(
     {
         "casme3": "casme3",
+        "casme3_macro": "casme3_macro",
+        "casme2": "casme2",
+        "samm": "samm",
         "smic_hs": "smic",
         "smic_vis": "smic",
         "smic_nir": "smic",
+        "megc2019": "megc2019",
         "folder": "folder",
     }
 )

@@ -5,7 +5,9 @@ The rules, in order:
 1. An onset without a frame leaves the clip out: every movement is measured from the onset.
 2. An offset of 0, missing, or not after the onset is unknown. It becomes the last frame of the unbroken
    run of frames that starts at the onset (or at the apex, where there is a valid one), at most half a
-   second later: a micro-expression lasts at most half a second (Yan et al. 2013).
+   second later: a micro-expression lasts at most half a second (Yan et al. 2013). Where a database has no
+   such bound (macro-expressions last half a second to four, Ekman 2003), an end would be a guess of what the
+   clip shows: the clip is left out.
 3. An offset beyond the last frame on disk becomes the last frame on disk before it.
 4. An apex before the onset, after the offset, without a frame or missing is unknown: it is spotted later.
 5. An apex equal to the onset is unknown as well: a face that has not moved yet cannot be at its strongest,
@@ -64,6 +66,7 @@ def resolve_timing(
     *,
     apex_cell: str = "",
     offset_cell: str = "",
+    longest_seconds: float | None = LONGEST_SECONDS,
 ) -> Timing:
     """Apply the rules of this module to one annotation row.
 
@@ -75,6 +78,7 @@ def resolve_timing(
         fps: Frames per second, for rule 2.
         apex_cell: What the annotation says where `apex` is None; the finding shows it.
         offset_cell: What the annotation says where `offset` is None; the finding shows it.
+        longest_seconds: How long after its apex an expression may last, for rule 2; None where nobody can say.
 
     Returns:
         What is used, and what was found.
@@ -87,11 +91,14 @@ def resolve_timing(
         return timing
 
     if offset is None or offset <= onset:
+        what = (_unread(offset_cell) or "missing") if offset is None else f"{offset} is not after the onset {onset}"
+        if longest_seconds is None:
+            note(("Offset", f"{what}, and where the expression ends cannot be known; the clip is left out", ERROR))
+            return timing
         start = apex if apex is not None and apex > onset and apex in frames else onset
         last = start
-        while last + 1 in frames and last + 1 - start <= round(LONGEST_SECONDS * fps):
+        while last + 1 in frames and last + 1 - start <= round(longest_seconds * fps):
             last += 1
-        what = (_unread(offset_cell) or "missing") if offset is None else f"{offset} is not after the onset {onset}"
         note(("Offset", f"{what}; {last}, the last frame of the unbroken run, is used", WARNING))
         offset = last
     elif offset not in frames:
