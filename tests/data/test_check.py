@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from owners.files import write_picture
+from owners.folder import FolderTree
 
 from hsta_hf.cli import check as command
 from hsta_hf.data import check
@@ -155,7 +156,7 @@ def test_strict_takes_warnings_for_unsound(footage: Footage, run: Callable[..., 
     footage.row("spNO.1", "a", 14, "/", 18)
     root = footage.save(OWN)
     code, text = run(root)
-    assert code == 0 and "\nSound: nothing is lost. 3 usable clips, 0 errors, 1 warnings, 0 corrections.\n" in text
+    assert code == 0 and "\nSound: nothing is lost. 3 usable clips, 0 errors, 1 warning, 0 corrections.\n" in text
     code, text = run(root, "--strict")
     assert code == 1 and "Not sound: 1 warning (--strict)." in text
 
@@ -281,6 +282,37 @@ def test_black_and_one_coloured_frames_are_no_shared_footage(footage: Footage):
             write_picture(footage.frame(subject, letter, number), 99, number)
     (pair,) = check_database("casme3", footage.root, footage.root / OWN).shared
     assert (pair.frames, pair.same_files, pair.same_subject) == (2, False, False)
+
+
+def test_errors_are_listed_before_warnings_where_not_all_are_listed(
+    footage: Footage, run: Callable[..., tuple[int, str]]
+):
+    for first in range(3, 24):
+        footage.row("spNO.1", "a", first, "/", first + 6)
+    footage.row("spNO.9", "z", 3, 7, 12)
+    text = run(footage.save(OWN))[1]
+    listed = [line for line in text.splitlines() if line.startswith("  - ")]
+    assert len(listed) == 10 and listed[0].startswith("  - error: frames: there is no folder")
+    assert "more, all with --all" in text
+    in_order = run(footage.root, "--all")[1]
+    assert in_order.index("spNO.1/a/3///9") < in_order.index("spNO.9/z") and "more, all with" not in in_order
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_videos_are_checked_as_pictures_are(tmp_path: Path, quick: bool):
+    tree = FolderTree(tmp_path / "own")
+    tree.video("anna.mp4", 20)  # flat colours: rows overlap in the file, whatever it shows
+    tree.row("anna.mp4", "anna", onset=0, apex=4, offset=8)
+    tree.row("anna.mp4", "anna", onset=6, apex=8, offset=12)
+    tree.row("anna.mp4", "ben", onset=14, apex=16, offset=19)
+    tree.row("anna.mp4", "carla", onset=15, apex=16, offset=18)
+    report = check_database("folder", tree.save(), quick=quick)
+    assert report.num_frames == (None if quick else 26)
+    assert [(severity, message.split(" with ")[0]) for severity, message in named(report, "footage")] == [
+        ("warning", "shares 3 frames"),
+        ("error", "shares 4 frames"),
+    ]
+    assert "as subjects ben and carla" in report.errors[0].message
 
 
 def test_any_number_of_workers_finds_the_same(footage: Footage):

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; 0 if the database is sound, 1 if it is not, 2 if it cannot be read at all."""
     from tqdm.auto import tqdm
 
-    from hsta_hf.data.check import check_database, summary_table
+    from hsta_hf.data.check import check_database, counted, summary_table
     from hsta_hf.data.databases import DatabaseError
     from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, padded_tables, report_lines
 
@@ -79,10 +79,13 @@ def run(args: argparse.Namespace) -> int:
     verdict = f"Not sound: {'; '.join(reasons)}." if reasons else "Sound: nothing is lost."
     if not reasons and not warnings:
         verdict = "Sound."
-    print(
-        f"{verdict} {len(report.clips)} usable clips, {len(report.errors)} errors, {warnings} warnings, "
-        f"{len(report.load.corrections)} corrections."
-    )
+    numbers = {
+        "usable clip": len(report.clips),
+        "error": len(report.errors),
+        "warning": warnings,
+        "correction": len(report.load.corrections),
+    }
+    print(f"{verdict} {', '.join(counted(number, what) for what, number in numbers.items())}.")
     return int(bool(reasons))
 
 

@@ -72,12 +72,12 @@ class CheckReport:
         elif not self.clips:
             reasons.append("no clip is usable")
         if self.errors:
-            reasons.append(_count(len(self.errors), "error"))
+            reasons.append(counted(len(self.errors), "error"))
         if self.load.count_mismatches:
-            reasons.append(f"{_count(len(self.load.count_mismatches), 'count')} not as published")
+            reasons.append(f"{counted(len(self.load.count_mismatches), 'count')} not as published")
         warnings = len(self.problems) - len(self.errors)
         if strict and warnings:
-            reasons.append(f"{_count(warnings, 'warning')} (--strict)")
+            reasons.append(f"{counted(warnings, 'warning')} (--strict)")
         return tuple(reasons)
 
     @property
@@ -189,7 +189,7 @@ def check_database(
         found[position] = (shown, file_problems)
     in_order = [found[position] for position in range(len(load.clips))]
     pictures = [shown for shown, _ in in_order if shown is not None]
-    shared = shared_pictures(pictures)
+    shared = _all_shared(pictures)
     problems = (
         *load.problems,
         *(problem for _, file_problems in in_order for problem in file_problems),
@@ -197,6 +197,18 @@ def check_database(
     )
     num_frames = sum(len(shown.hashes) for shown in pictures)
     return CheckReport(load, tuple(shown.clip for shown in pictures), problems, tuple(shared), num_frames)
+
+
+def _all_shared(pictures: Sequence[ClipPictures]) -> list[SharedClips]:
+    """The clips that share pictures, and those that share files whose pictures say nothing; in the clips' order."""
+    clips = [shown.clip for shown in pictures]
+    place = {clip.clip_id: position for position, clip in enumerate(clips)}
+    # Pictures come last: they also tell of copies.
+    by_clips = {
+        (place[pair.first.clip_id], place[pair.second.clip_id]): pair
+        for pair in (*overlapping_rows(clips), *shared_pictures(pictures))
+    }
+    return [by_clips[places] for places in sorted(by_clips)]
 
 
 def _read_one(clip: MicroExpressionClip) -> tuple[ClipPictures | None, tuple[Problem, ...]]:
@@ -231,7 +243,8 @@ def _read_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """`1 error`, `2 errors`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 

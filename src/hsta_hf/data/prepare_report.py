@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hsta_hf.data.clip import APEX_SPOTTED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases import get_database
-from hsta_hf.data.databases.base import LoadReport, Problem
+from hsta_hf.data.databases.base import ERROR, LoadReport, Problem
 from hsta_hf.data.databases.timing import NO_FRAME
 from hsta_hf.data.frame_folders import NO_FOLDER
 
@@ -150,11 +150,15 @@ def problem_lines(problems: Sequence[Problem], limit: int | None = None, rest: s
 
     Args:
         problems: What to list.
-        limit: List at most this many, and say how many more there are; None lists all.
+        limit: List at most this many, errors before warnings, and say how many more there are; None lists all.
         rest: Where the others are to be found.
     """
     by_clip: dict[str, list[Problem]] = {}
-    for problem in problems[:limit]:
+    if limit is not None and len(problems) > limit:
+        shown = sorted(problems, key=lambda problem: problem.severity != ERROR)[:limit]
+    else:
+        shown = list(problems)
+    for problem in shown:
         by_clip.setdefault(problem.source or problem.clip, []).append(problem)
     lines = []
     for source, found in by_clip.items():
