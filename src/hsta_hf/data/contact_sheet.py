@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
-import datasets
 import numpy as np
 
-from hsta_hf.data.prepared import frames_at
+Row = Mapping[str, Any]
+FramesOf = Callable[[int], np.ndarray]
 
 FIELDS: Mapping[str, str] = {"emotion": "Emotion", "objective_class": "Objective class"}
 CLIPS_PER_SHEET = 6
@@ -49,13 +49,14 @@ class ContactSheet:
 
 
 def write_contact_sheets(
-    folder: Path, dataset: datasets.Dataset, digests: Sequence[str], privacy_note: str
+    folder: Path, rows: Sequence[Row], frames_of: FramesOf, digests: Sequence[str], privacy_note: str
 ) -> list[ContactSheet]:
     """Write one PNG for each class of each label field that the dataset has.
 
     Args:
         folder: Where the pictures go; made here.
-        dataset: What `load_prepared` gives.
+        rows: The rows of a prepared dataset, without frames and flow.
+        frames_of: Gives the frames (T, H, W, 3) of the row at a position; asked for those that are shown only.
         digests: Digest of each row's content. They decide which clips are shown, so that equal datasets have equal
             pictures.
         privacy_note: Written on top of each picture.
@@ -66,7 +67,7 @@ def write_contact_sheets(
     folder.mkdir(parents=True, exist_ok=True)
     sheets = []
     for field, title in FIELDS.items():
-        values = list(dataset.select_columns([field])[field])
+        values = [row[field] for row in rows]
         if not any(values):
             continue
         classes: dict[str, list[int]] = {}
@@ -74,14 +75,14 @@ def write_contact_sheets(
             classes.setdefault(value or "(none)", []).append(index)
         taken: set[str] = set()
         for value in sorted(classes):
-            chosen = _choose(dataset, classes[value], digests)
+            chosen = _choose(rows, classes[value], digests)
             path = folder / f"{_file_name(field, value, taken)}.png"
             heading = f"{title}: {value}, {len(chosen)} of {len(classes[value])} clips"
-            picture = _sheet(dataset, chosen, (heading, privacy_note))
+            picture = _sheet(rows, frames_of, chosen, (heading, privacy_note))
             done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             assert done
             path.write_bytes(data.tobytes())
-            shown = tuple(dataset.select_columns(["clip_id"])[chosen]["clip_id"])
+            shown = tuple(str(rows[index]["clip_id"]) for index in chosen)
             sheets.append(ContactSheet(field, value, path, len(classes[value]), shown))
     return sheets
 
@@ -99,16 +100,14 @@ def difference_picture(first: np.ndarray, second: np.ndarray, factor: int = DIFF
     return np.clip(128 + factor * moved, 0, 255).astype(np.uint8)
 
 
-def _choose(dataset: datasets.Dataset, indices: Sequence[int], digests: Sequence[str]) -> list[int]:
+def _choose(rows: Sequence[Row], indices: Sequence[int], digests: Sequence[str]) -> list[int]:
     """A few clips of as many databases and subjects as possible, picked by their content."""
-    subjects = dataset.select_columns(["database", "subject"])[list(indices)]
-    people = dict(zip(indices, zip(subjects["database"], subjects["subject"], strict=True), strict=True))
     by_content = sorted(indices, key=lambda index: hashlib.sha256(digests[index].encode()).digest())
     turn: dict[tuple[str, str], int] = {}
     turns: dict[str, dict[tuple[str, str], int]] = {}
     order = []
     for place, index in enumerate(by_content):
-        person = people[index]
+        person = (str(rows[index]["database"]), str(rows[index]["subject"]))
         round_of_person = turn.get(person, 0)
         turn[person] = round_of_person + 1
         met = turns.setdefault(person[0], {})
@@ -117,16 +116,15 @@ def _choose(dataset: datasets.Dataset, indices: Sequence[int], digests: Sequence
     return sorted(index for *_, index in sorted(order)[:CLIPS_PER_SHEET])
 
 
-def _sheet(dataset: datasets.Dataset, indices: Sequence[int], heading: Sequence[str]) -> np.ndarray:
+def _sheet(rows: Sequence[Row], frames_of: FramesOf, indices: Sequence[int], heading: Sequence[str]) -> np.ndarray:
     """The picture: heading, then two lines of caption and four tiles for each clip."""
-    rows = dataset.remove_columns(["frames", "flow"])
-    strips = [_strip(rows[index], frames_at(dataset, index)) for index in indices]
+    strips = [_strip(rows[index], frames_of(index)) for index in indices]
     width = max(strip.shape[1] for strip in strips)
     head = _text(heading, width)
     return np.concatenate([head, *(_pad(strip, width) for strip in strips)])
 
 
-def _strip(row: Mapping[str, Any], frames: np.ndarray) -> np.ndarray:
+def _strip(row: Row, frames: np.ndarray) -> np.ndarray:
     onset = frames[row["onset_index"]]
     offset = frames[row["offset_index"]]
     known = row["apex_index"] is not None

@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from hsta_hf.data.disk_space import describe_bytes
 from hsta_hf.data.face_alignment import DETECTOR_REPOSITORY
 from hsta_hf.data.prepare_parts import FinishedClip
 from hsta_hf.data.prepare_report import report_lines
-from hsta_hf.data.prepared import FEATURES, FORMAT_VERSION, MANIFEST
+from hsta_hf.data.prepared import FEATURES, FORMAT_VERSION, MANIFEST, frames_at
 
 if TYPE_CHECKING:
     from hsta_hf.data.prepare import PrepareReport
@@ -56,8 +57,10 @@ def save(folder: Path, files: Sequence[Path], clips: Sequence[FinishedClip], rep
     assert isinstance(dataset, datasets.Dataset)
     load = report.load
     note = "Synthetic faces." if load.synthetic else "Faces of a licensed database: not to be published."
-    sheets = write_contact_sheets(folder / SHEETS, dataset, [clip.digest for clip in clips], note)
-    del dataset  # it maps the files, and Windows moves no mapped file
+    rows = [clip.row for clip in clips if clip.row is not None]
+    frames_of = partial(frames_at, dataset)
+    sheets = write_contact_sheets(folder / SHEETS, rows, frames_of, [clip.digest for clip in clips], note)
+    del dataset, frames_of  # it maps the files, and Windows moves no mapped file
     (folder / CLIP_TABLE).write_bytes(_clip_table(clips, report).encode())
     size = sum(path.stat().st_size for path in files)
     lines = [*report_lines(load, report.clips, report.problems), *_way_lines(clips, report, sheets, size)]
