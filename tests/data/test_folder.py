@@ -366,6 +366,10 @@ def test_a_rate_that_is_not_known_is_an_error(tree: FolderTree, path: str, fps: 
             {"action_units": "4+brow"},
             [("action_units", "warning", "'brow' is no action unit; action units read: 4")],
         ),
+        (
+            {"action_units": "R12 or 15"},
+            [("action_units", "warning", "of alternatives the first is used, not 15; action units read: 12")],
+        ),
     ],
 )
 def test_cells_that_cannot_be_right_are_reported(tree: FolderTree, cells: dict[str, Any], found: list[Any]):

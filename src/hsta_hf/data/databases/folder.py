@@ -23,13 +23,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hsta_hf.data.action_units import OBJECTIVE_CLASSES, objective_class_of, read_action_units
 from hsta_hf.data.annotation_table import AnnotationError, AnnotationRow, find_annotation, read_table
 from hsta_hf.data.clip import APEX_ANNOTATED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases.base import ERROR, WARNING, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import resolve_timing
 from hsta_hf.data.frame_folders import FRAME_SUFFIXES, NO_FOLDER, FrameFolders, UnsafePathError, safe_name
-from hsta_hf.data.labels import OBJECTIVE_CLASSES, objective_class_of, parse_action_units
 from hsta_hf.data.video_facts import VideoFacts, video_facts
 
 NAME = "folder"
@@ -173,10 +173,10 @@ class _Reader:
         if not timing.usable:
             return None
 
-        units, unread = parse_action_units(cells["action_units"])
-        if unread:
-            what = f"{', '.join(unread)!r} is no action unit"
-            problem("action_units", f"{what}; action units read: {'+'.join(units) or 'none'}", WARNING)
+        units = read_action_units(cells["action_units"])
+        if units.remarks and cells["action_units"]:
+            used = f"action units read: {'+'.join(units.numbers) or 'none'}"
+            problem("action_units", f"{'; '.join(units.remarks)}; {used}", WARNING)
         objective = _class_of(row) or None
         if objective is not None and objective not in OBJECTIVE_CLASSES:
             problem("objective_class", f"{cells['objective_class']!r} is none of I to VII; it is left out", ERROR)
@@ -196,7 +196,7 @@ class _Reader:
             fps=fps,
             emotion=cells["emotion"].casefold() or None,
             objective_class=objective,
-            action_units=units,
+            action_units=units.numbers,
             action_units_raw=cells["action_units"],
             apex_source=APEX_UNKNOWN if timing.apex is None else APEX_ANNOTATED,
             source=source,
@@ -318,7 +318,7 @@ def _row_counts(rows: list[AnnotationRow]) -> dict[str, dict[str, int]]:
 
 def _class_of(row: AnnotationRow) -> str:
     """The objective class of a row: what its cell says, else what its action units say, else ""."""
-    units, _ = parse_action_units(row.cells["action_units"])
+    units = read_action_units(row.cells["action_units"]).numbers
     return row.cells["objective_class"].upper() or (objective_class_of(units) if units else "")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hsta_hf.data.clip import APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases.base import ERROR, WARNING, Database, DatabaseError, LoadReport, Problem
+from hsta_hf.data.databases.frame_versions import listing
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import resolve_timing
 from hsta_hf.data.frame_folders import FrameFolders, UnsafePathError
@@ -35,7 +36,6 @@ _FRAME_NAMES: Mapping[str, re.Pattern[str]] = {
 _SUBJECT = re.compile(r"s0*([0-9]+)", re.IGNORECASE)
 # `s1_ne_01`, `s20_sur_03`: subject, the label's first letters, a number.
 _CLIP = re.compile(r"s0*([0-9]+)_([a-z]{2,})_?[0-9]+", re.IGNORECASE)
-_SHOWN_ENTRIES = 5
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,8 @@ def _choose(camera: _Camera, root: Path, variant: str | None) -> tuple[Path, str
             found[name].append(folder)
     present = [name for name in VARIANTS if found[name]]
     if not present:
-        entries = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-        holds = ", ".join(entries[:_SHOWN_ENTRIES]) + (", …" if len(entries) > _SHOWN_ENTRIES else "")
         raise DatabaseError(
-            f"{root}: no frames of {camera.title} found. Expected {_layout(camera)}; ROOT holds: {holds or 'nothing'}"
+            f"{root}: no frames of {camera.title} found. Expected {_layout(camera)}; ROOT holds: {listing(root)}"
         )
     chosen = variant or present[0]
     if chosen not in present:
