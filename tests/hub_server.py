@@ -128,8 +128,9 @@ class HubServer:
 class _Refusal(Exception):
     """An answer that is an error."""
 
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+    def __init__(self, status: int, message: str, code: str | None = None, **body: str) -> None:
         self.status, self.message, self.code = status, message, code
+        self.body = {"error": message, **body}
 
 
 class _Cut(Exception):
@@ -202,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Error-Message": refusal.message, "Content-Type": "application/json"}
             if refusal.code is not None:
                 headers["X-Error-Code"] = refusal.code
-            self._send(refusal.status, json.dumps({"error": refusal.message}).encode(), headers)
+            self._send(refusal.status, json.dumps(refusal.body).encode(), headers)
         except _Cut:
             self.close_connection = True
 
@@ -283,15 +284,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _validate_yaml(self) -> dict[str, Any]:
         content = json.loads(self.body)["content"]
-        errors = [] if content.startswith("---\n") else [{"message": "the card has no metadata"}]
-        return {"errors": errors, "warnings": []}
+        return {"errors": [], "warnings": [] if content.startswith("---\n") else [{"message": "empty metadata"}]}
 
     def _create(self) -> dict[str, Any]:
         kind, name, fields = self._asked()
         self._may_write(name)
         url = f"{self.hub.url}/{_PREFIXES[kind]}{name}"
         if (kind, name) in self.hub.repositories:
-            raise _Refusal(409, f"You already created this {kind[:-1]} repo: {name}")
+            raise _Refusal(409, f"You already created this {kind[:-1]} repo: {name}", url=url)
         private = fields.get("visibility") == "private" or bool(fields.get("private"))
         self.hub.repositories[kind, name] = Repository(kind, name, private and not self.hub.always_public)
         return {"url": url, "name": name}
@@ -317,14 +317,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refs(self, kind: str, name: str) -> dict[str, Any]:
         repository = self._repository(kind, name)
-        listed = {
-            group: [{"name": key, "ref": f"refs/{where}/{key}", "targetCommit": oid} for key, oid in names.items()]
-            for group, where, names in (
-                ("branches", "heads", repository.branches),
-                ("tags", "tags", repository.tags),
-            )
-        }
-        return {**listed, "converts": [], "pullRequests": []}
+
+        def listed(where: str, names: dict[str, str]) -> list[dict[str, str]]:
+            return [{"name": key, "ref": f"refs/{where}/{key}", "targetCommit": oid} for key, oid in names.items()]
+
+        branches, tags = listed("heads", repository.branches), listed("tags", repository.tags)
+        return {"branches": branches, "tags": tags, "converts": [], "pullRequests": []}
 
     def _branch(self, kind: str, name: str, revision: str) -> dict[str, Any]:
         repository = self._repository(kind, name, write=True)

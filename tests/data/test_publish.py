@@ -20,7 +20,7 @@ from hub_server import STRANGER, TOKEN, HubServer
 from hsta_hf.cli.main import main
 from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.prepared import MANIFEST, NotPreparedError, clip_frames, load_prepared, prepared_info
-from hsta_hf.data.publish import LicenceError, PublishError, pull_prepared, push_prepared
+from hsta_hf.data.publish import LicenceError, PublishError, prepared_folder, pull_prepared, push_prepared
 from hsta_hf.data.synthesize import synthesize
 
 REPO = "lab/faces"
@@ -228,6 +228,20 @@ def test_a_token_that_does_not_allow_it_is_said_to_be_the_reason(drawn: Path, hu
     with pytest.raises(PublishError, match=rf"could not be pushed to lab/faces: .*{said}.*log in with"):
         push_prepared(drawn, REPO, token=token)
     assert hub.repositories == {}
+
+
+def test_a_dataset_can_be_named_where_a_folder_can(drawn: Path, hub: HubServer, tmp_path: Path):
+    first = push_prepared(drawn, REPO).commit
+    other = changed(drawn, tmp_path / "other", fingerprint="0123456789abcdef")
+    push_prepared(other, REPO, overwrite=True)
+    assert prepared_info(prepared_folder("hf://datasets/lab/faces")) == prepared_info(other)
+    assert prepared_info(prepared_folder(f"hf://datasets/lab/faces@{first}")) == prepared_info(drawn)
+    with pytest.raises(PublishError, match="no such repository or revision"):
+        prepared_folder("hf://datasets/lab/faces@never")
+    asked = len(hub.requests)
+    assert prepared_folder(drawn) == drawn
+    assert prepared_folder("lab/faces") == Path("lab/faces")  # a path, whatever the Hub has
+    assert len(hub.requests) == asked
 
 
 def test_a_stranger_neither_pulls_nor_pushes_what_is_private(drawn: Path, hub: HubServer):

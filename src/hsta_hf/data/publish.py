@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LAST = ("dataset_info.json", "state.json", MANIFEST)
 # What `datasets` may leave in a folder that it has open, what the operating system leaves, and the card, which is new.
 _NOT_THEIRS = ("cache-*.arrow", "tmp*", ".DS_Store", "Thumbs.db", CARD)
+_ON_THE_HUB = "hf://datasets/"
 _HUB_FILES = (".gitattributes", CARD)
 
 
@@ -152,7 +153,7 @@ def pull_prepared(repo_id: str, revision: str | None = None, token: str | None =
         token: Token of the Hub; None takes the one of `hf auth login` or of the variable HF_TOKEN.
 
     Returns:
-        The folder, for `load_prepared` and `hsta train --dataset`. It is in the Hub's cache: only to be read.
+        The folder, for `load_prepared`. It is in the Hub's cache: only to be read.
 
     Raises:
         PublishError: the repository cannot be read, or holds no whole prepared dataset of this format.
@@ -168,6 +169,25 @@ def pull_prepared(repo_id: str, revision: str | None = None, token: str | None =
             f"({error}). If its upload broke off, whoever pushed it has to repeat hsta push-dataset."
         ) from error
     return folder
+
+
+def prepared_folder(where: str | Path) -> Path:
+    """The folder of a prepared dataset that is either here or on the Hub.
+
+    Args:
+        where: A folder, or `hf://datasets/ORG/NAME`, with `@REVISION` behind it if it is not the newest. (ORG/NAME
+            alone is a folder: a slip in a path is not to become a download of somebody else's data.)
+
+    Returns:
+        The folder itself, whether or not it exists; or the one that the Hub's dataset was pulled to.
+
+    Raises:
+        PublishError: it is on the Hub and cannot be pulled.
+    """
+    if not str(where).startswith(_ON_THE_HUB):
+        return Path(where)
+    repo_id, _, revision = str(where).removeprefix(_ON_THE_HUB).partition("@")
+    return pull_prepared(repo_id, revision or None)
 
 
 def _check_name(repo_id: str) -> None:
