@@ -22,23 +22,27 @@ from transformers.utils import logging
 
 import hsta_hf  # noqa: F401 - registers HSTA with the Auto classes
 from hsta_hf.reporting.predictions import predictions_table, read_predictions, score_table
+from hsta_hf.training.batch_finishing import BatchFinisher
+from hsta_hf.training.clip_streams import STREAMS, ClipStreams
 from hsta_hf.training.clips import LabelledClips, load_labelled_clips
+from hsta_hf.training.dataset import ClipCollator, ClipDataset
 from hsta_hf.training.model_factory import build_processor
 from hsta_hf.training.recipe import Recipe, load_recipe
 from hsta_hf.training.run_folder import RECIPE_FILE, RunFolder
-from hsta_hf.training.tensor_cache import TensorCache, build_cache
+from hsta_hf.training.tensor_cache import build_cache
 
 BATCH = 32  # clips
 
 
-def logits_of(model: torch.nn.Module, cache: TensorCache, indices: list[int]) -> np.ndarray:
-    """Logits of clips as evaluation sees them (version 0 of the cache): (clips, classes)."""
+def logits_of(model: torch.nn.Module, clips: ClipStreams, indices: list[int]) -> np.ndarray:
+    """Logits of clips as evaluation sees them: (clips, classes)."""
+    dataset = ClipDataset(clips, indices, [0] * len(indices), STREAMS)
+    collate, finish = ClipCollator(), BatchFinisher(clips.processor, None, 1)
     parts = []
     for start in range(0, len(indices), BATCH):
-        batch = indices[start : start + BATCH]
-        pixels = (torch.from_numpy(np.array(stream[batch, 0])).float() for stream in (cache.video, cache.special))
+        batch = finish(collate([dataset[i] for i in range(start, min(start + BATCH, len(indices)))]))
         with torch.inference_mode():
-            parts.append(model(*pixels).logits.numpy())
+            parts.append(model(*(batch[name] for name in STREAMS)).logits.numpy())
     return np.concatenate(parts)
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torchvision.transforms import functional as tvf
 
 from hsta_hf.training.arguments import AugmentationArguments
 from hsta_hf.training.augmentation import BatchAugmentation, _move
@@ -139,8 +140,118 @@ def test_mixup_mixes_clips_and_labels_with_one_weight() -> None:
     assert torch.allclose(result["labels"].sum(dim=1), torch.ones(16))
 
 
+def static_batch(size: int = 24) -> dict[str, torch.Tensor]:
+    """Pictures, 0 to 255, that are the same in every frame and both streams of a clip."""
+    generator = torch.Generator().manual_seed(3)
+    picture = torch.randint(0, 256, (16, 1, 3, size, size), generator=generator, dtype=torch.uint8)
+    return {"pixel_values": picture.repeat(1, 4, 1, 1, 1), "special_pixel_values": picture.repeat(1, 2, 1, 1, 1)}
+
+
 def test_colour_jitter_touches_pictures_only() -> None:
-    clips = batch()
+    clips = {**batch(), "pixel_values": static_batch(12)["pixel_values"]}
     result = augment(AugmentationArguments(colour_jitter=0.3), clips, ("frames", "difference"))
     assert torch.equal(result["special_pixel_values"], clips["special_pixel_values"])
     assert not torch.equal(result["pixel_values"], clips["pixel_values"])
+
+
+def test_colour_jitter_is_torchvisions() -> None:
+    clips, arguments = static_batch(), AugmentationArguments(colour_jitter=0.4)
+    draw = BatchAugmentation(arguments, "frames", "frames").draw(KEYS)
+    result = augment(arguments, clips, ("frames", "frames"))
+    for i in range(16):
+        picture = clips["pixel_values"][i, 0].float() / 255
+        picture = tvf.adjust_brightness(picture, float(draw.brightness[i]))
+        picture = tvf.adjust_contrast(picture, float(draw.contrast[i]))
+        picture = tvf.adjust_saturation(picture, float(draw.saturation[i]))
+        torch.testing.assert_close(result["pixel_values"][i, 0] / 255, picture, atol=1e-5, rtol=0)
+    for factors in (draw.brightness, draw.contrast, draw.saturation):
+        assert factors.min() >= 0.6 and factors.max() <= 1.4 and factors.std() > 0.1
+
+
+def test_a_frame_has_the_same_colours_in_both_streams_of_a_clip_that_changes() -> None:
+    generator = torch.Generator().manual_seed(4)
+    video = torch.randint(0, 256, (16, 4, 3, 12, 12), generator=generator, dtype=torch.uint8)
+    clips = {"pixel_values": video, "special_pixel_values": video[:, [0, 2]]}
+    result = augment(AugmentationArguments(colour_jitter=0.4), clips, ("frames", "frames"))
+    assert torch.equal(result["pixel_values"][:, [0, 2]], result["special_pixel_values"])
+
+
+EVERYTHING = AugmentationArguments(
+    flip_probability=0.5,
+    crop_area=[0.6, 1.0],
+    translate=0.1,
+    scale=0.1,
+    rotate=8,
+    erase_probability=0.7,
+    colour_jitter=0.3,
+)
+
+
+def test_frames_that_are_the_same_stay_the_same_in_all_frames_and_both_streams() -> None:
+    result = augment(EVERYTHING, static_batch(), ("frames", "frames"))
+    video, special = result["pixel_values"], result["special_pixel_values"]
+    assert torch.equal(video, video[:, :1].expand_as(video))
+    assert torch.equal(special, video[:, :2])
+    assert len({float(clip.mean()) for clip in video}) == 16
+
+
+def test_a_crop_is_the_box_that_was_drawn_enlarged() -> None:
+    # In a picture whose numbers are its own coordinates, each place says where it came from.
+    y, x = torch.meshgrid(*(torch.linspace(-1 + 1 / 40, 1 - 1 / 40, 40),) * 2, indexing="ij")
+    clip = torch.stack([x, y, torch.zeros_like(x)]).expand(16, 3, 3, 40, 40)
+    clips = {"pixel_values": clip, "special_pixel_values": clip[:, :2]}
+    arguments = AugmentationArguments(crop_area=[0.25, 0.8])
+    draw = BatchAugmentation(arguments, "frames", "frames").draw(KEYS)
+    result = augment(arguments, clips, ("frames", "frames"))
+    assert torch.equal(result["pixel_values"][:, :2], result["special_pixel_values"])
+    inner = result["pixel_values"][..., 2:-2, 2:-2]
+    expected = draw.crop_x.view(-1, 1, 1) + draw.crop_side.view(-1, 1, 1) * x[2:-2, 2:-2]
+    assert torch.allclose(inner[:, 0, 0], expected, atol=1e-4)
+    expected = draw.crop_y.view(-1, 1, 1) + draw.crop_side.view(-1, 1, 1) * y[2:-2, 2:-2]
+    assert torch.allclose(inner[:, 0, 1], expected, atol=1e-4)
+    area = draw.crop_side**2
+    assert area.min() >= 0.25 and area.max() <= 0.8 and area.std() > 0.05
+    reach = draw.crop_side + torch.maximum(draw.crop_x.abs(), draw.crop_y.abs())
+    assert reach.max() <= 1 + 1e-6  # no box leaves the picture
+
+
+def test_a_crop_enlarges_flow_as_it_does_the_picture() -> None:
+    flow = torch.ones(16, 1, 3, 8, 8)
+    arguments = AugmentationArguments(crop_area=[0.25, 0.8])
+    draw = BatchAugmentation(arguments, "optical_flow", "optical_flow").draw(KEYS)
+    result = augment(arguments, {"pixel_values": flow}, ("optical_flow", "optical_flow"))["pixel_values"]
+    enlarged = (1 / draw.crop_side).view(-1, 1, 1, 1, 1).expand(16, 1, 2, 8, 8)
+    assert torch.allclose(result[:, :, :2, 1:-1, 1:-1], enlarged[..., 1:-1, 1:-1], rtol=1e-4)
+    assert torch.allclose(result[:, :, 2, 1:-1, 1:-1], torch.ones(16, 1, 6, 6))  # pixels per pixel stay
+
+
+def test_mirrored_clips_have_their_sided_labels_swapped_also_under_mixup() -> None:
+    mirror = (1, 0, 2)  # left, right, neither
+    clips = {**batch(), "labels": torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]).repeat(8, 1)}
+    for alpha in (0.0, 0.5):
+        arguments = AugmentationArguments(flip_probability=0.5, mixup_alpha=alpha)
+        augmentation = BatchAugmentation(arguments, "frames", "frames", mirror=mirror)
+        draw = augmentation.draw(KEYS)
+        flipped = draw.flip > 0
+        assert 2 <= flipped.sum() <= 14
+        expected = torch.where(flipped[:, None], clips["labels"][:, [1, 0, 2]], clips["labels"])
+        weight = draw.mix[:, None]
+        expected = weight * expected + (1 - weight) * expected.roll(1, dims=0)
+        assert torch.allclose(augmentation(clips, KEYS)["labels"], expected)
+    unsided = BatchAugmentation(AugmentationArguments(flip_probability=1.0), "frames", "frames")
+    assert torch.equal(unsided(clips, KEYS)["labels"], clips["labels"])
+    ids = {**clips, "labels": torch.arange(16) % 3}
+    always = BatchAugmentation(AugmentationArguments(flip_probability=1.0), "frames", "frames", mirror=(2, 0, 1))
+    assert torch.equal(always(ids, KEYS)["labels"], torch.tensor([2, 0, 1])[ids["labels"]])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gets_the_numbers_of_the_cpu() -> None:
+    clips = {**static_batch(), "labels": torch.nn.functional.one_hot(torch.arange(16) % 3, 3).float()}
+    arguments = AugmentationArguments(**{**vars(EVERYTHING), "noise_std": 0.1, "mixup_alpha": 0.3})
+    augmentation = BatchAugmentation(arguments, "frames", "frames", mirror=(1, 0, 2))
+    here = augmentation(clips, KEYS)
+    there = augmentation({name: x.cuda() for name, x in clips.items()}, KEYS)
+    assert all(x.device.type == "cuda" for x in there.values())
+    for name in here:
+        torch.testing.assert_close(there[name].cpu(), here[name], atol=0.05, rtol=1e-4)  # of 0 to 255

@@ -1,4 +1,4 @@
-"""Processed clips on disk: what the processor makes, computed once."""
+"""Streams of motion on disk: what the processor makes, computed once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from hsta_hf.training.arguments import DataArguments
+from hsta_hf.training.clip_streams import ClipStreams
 from hsta_hf.training.clips import LabelledClips, load_labelled_clips
 from hsta_hf.training.dataset import ClipCollator, ClipDataset
 from hsta_hf.training.samplers import Draw
-from hsta_hf.training.tensor_cache import build_cache, cache_key
+from hsta_hf.training.tensor_cache import STREAMS, build_cache, cache_key
 from hsta_hf.video_processing_hsta import HSTAVideoProcessor
 
 
@@ -23,18 +24,39 @@ def clips(prepared: Path) -> LabelledClips:
 
 @pytest.fixture
 def processor() -> HSTAVideoProcessor:
-    return HSTAVideoProcessor(size={"height": 24, "width": 24}, video_input="difference", num_frames=4)
+    return HSTAVideoProcessor(
+        size={"height": 24, "width": 24}, video_input="difference", special_input="difference", num_frames=4
+    )
+
+
+def array(streams: ClipStreams, name: str = "pixel_values") -> np.ndarray:
+    """All of a cached stream."""
+    stream = streams.cached[name]
+    return np.stack([[stream.read(i, k) for k in range(stream.shape[1])] for i in range(stream.shape[0])])
 
 
 def test_the_cache_holds_what_the_processor_makes(
     clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path
 ) -> None:
     cache = build_cache(clips, processor, DataArguments(cache_dtype="float32"), tmp_path)
-    assert cache.video.shape == (len(clips), 1, 4, 3, 24, 24)
+    assert cache.cached["pixel_values"].shape == (len(clips), 1, 4, 3, 24, 24)
     row = clips.rows[7]
     batch = processor(clips.frames(7), onset=row["onset_index"], apex=row["apex_index"], offset=row["offset_index"])
-    assert torch.equal(torch.from_numpy(cache.video[7, 0].copy()), batch["pixel_values"][0])
-    assert torch.equal(torch.from_numpy(cache.special[7, 0].copy()), batch["special_pixel_values"][0])
+    found = cache.read(7)
+    for name in STREAMS:
+        assert torch.equal(torch.from_numpy(found[name]), batch[name][0])
+
+
+def test_only_streams_of_motion_that_are_read_are_kept(clips: LabelledClips, tmp_path: Path) -> None:
+    size = {"height": 24, "width": 24}
+    pictures = HSTAVideoProcessor(size=size)
+    assert not build_cache(clips, pictures, DataArguments(), tmp_path / "none").cached
+    assert not (tmp_path / "none").exists()
+    mixed = HSTAVideoProcessor(size=size, special_input="difference")
+    assert set(build_cache(clips, mixed, DataArguments(), tmp_path / "mixed").cached) == {"special_pixel_values"}
+    assert not list(tmp_path.glob("mixed/*/video.npy"))
+    assert not build_cache(clips, mixed, DataArguments(), tmp_path / "none", ["pixel_values"]).cached
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_finished_cache_is_not_computed_again_and_an_unfinished_one_goes_on(
@@ -43,15 +65,15 @@ def test_a_finished_cache_is_not_computed_again_and_an_unfinished_one_goes_on(
     arguments = DataArguments()
     whole = build_cache(clips, processor, arguments, tmp_path)
     folder = tmp_path / cache_key(clips, processor, arguments)
-    expected = np.array(whole.video)
+    expected = array(whole)
     calls: list[int] = []
-    prepare = HSTAVideoProcessor.select_and_prepare
+    prepare = HSTAVideoProcessor.prepare_unnormalised
 
     def counted(self: HSTAVideoProcessor, *args: object, **kwargs: object) -> object:
         calls.append(1)
         return prepare(self, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(HSTAVideoProcessor, "select_and_prepare", counted)
+    monkeypatch.setattr(HSTAVideoProcessor, "prepare_unnormalised", counted)
     build_cache(clips, processor, arguments, tmp_path)
     assert not calls
     # As a kill would leave it: three clips not done, one of them half written.
@@ -64,19 +86,20 @@ def test_a_finished_cache_is_not_computed_again_and_an_unfinished_one_goes_on(
     video.flush()
     again = build_cache(clips, processor, arguments, tmp_path)
     assert len(calls) == 3
-    assert np.array_equal(again.video, expected)
+    assert np.array_equal(array(again), expected)
 
 
 def test_the_key_tells_settings_apart(clips: LabelledClips, processor: HSTAVideoProcessor) -> None:
-    other = HSTAVideoProcessor(size={"height": 24, "width": 24}, video_input="frames", num_frames=4)
+    other = HSTAVideoProcessor(size={"height": 24, "width": 24}, video_input="difference", num_frames=4)
     keys = {
         cache_key(clips, processor, DataArguments()),
         cache_key(clips, other, DataArguments()),
         cache_key(clips, processor, DataArguments(temporal_variants=3)),
         cache_key(clips, processor, DataArguments(temporal_variants=3, apex_jitter=1)),
         cache_key(clips, processor, DataArguments(apex="spotted")),
+        cache_key(clips, processor, DataArguments(), ["pixel_values"]),
     }
-    assert len(keys) == 5
+    assert len(keys) == 6
     assert cache_key(clips, processor, DataArguments(num_folds=3)) in keys
 
 
@@ -86,12 +109,13 @@ def test_versions_differ_but_the_first_is_the_evaluations(
     arguments = DataArguments(temporal_variants=4, random_frames=True, apex_jitter=1)
     varied = build_cache(clips, processor, arguments, tmp_path)
     plain = build_cache(clips, processor, DataArguments(), tmp_path)
-    assert np.array_equal(varied.video[:, 0], plain.video[:, 0])
-    assert np.array_equal(varied.special[:, 0], plain.special[:, 0])
-    changed = [(varied.video[i, k] != varied.video[i, 0]).any() for i in range(len(clips)) for k in (1, 2, 3)]
-    moved = [(varied.special[i, k] != varied.special[i, 0]).any() for i in range(len(clips)) for k in (1, 2, 3)]
-    assert np.mean(changed) > 0.5
-    assert 0.3 < np.mean(moved) < 0.95  # a jitter of -1, 0 or 1 stays at 0 a third of the time
+    changed = {}
+    for name in STREAMS:
+        versions, evaluation = array(varied, name), array(plain, name)
+        assert np.array_equal(versions[:, 0], evaluation[:, 0])
+        changed[name] = np.mean([(versions[:, k] != versions[:, 0]).reshape(len(clips), -1).any(1) for k in (1, 2, 3)])
+    assert changed["pixel_values"] > 0.5
+    assert 0.3 < changed["special_pixel_values"] < 0.95  # a jitter of -1, 0 or 1 stays at 0 a third of the time
 
 
 def test_training_draws_pick_versions_by_key_and_evaluation_takes_the_first(
@@ -99,18 +123,20 @@ def test_training_draws_pick_versions_by_key_and_evaluation_takes_the_first(
 ) -> None:
     arguments = DataArguments(temporal_variants=4, random_frames=True)
     cache = build_cache(clips, processor, arguments, tmp_path)
+    versions = array(cache)
     dataset = ClipDataset(cache, [3, 4], [1, 2], ["pixel_values"])
-    assert np.array_equal(dataset[1]["pixel_values"], cache.video[4, 0])
+    assert np.array_equal(dataset[1]["pixel_values"], versions[4, 0])
     assert dataset[1]["labels"] == 2 and "special_pixel_values" not in dataset[1]
     seen = set()
     for epoch in range(12):
         draw = Draw(0, (7, epoch, 0))
         one, two = dataset[draw]["pixel_values"], dataset[draw]["pixel_values"]
         assert np.array_equal(one, two)
-        seen.add(next(k for k in range(4) if np.array_equal(cache.video[3, k], one)))
+        seen.add(next(k for k in range(4) if np.array_equal(versions[3, k], one)))
     assert len(seen) > 1
-    batch = ClipCollator(None, 3)([dataset[0], dataset[1]])
-    assert batch["pixel_values"].dtype == torch.float32 and batch["labels"].tolist() == [1, 2]
+    batch = ClipCollator()([dataset[0], dataset[1]])
+    assert batch["pixel_values"].dtype == torch.float16 and batch["labels"].tolist() == [1, 2]
+    assert set(batch) == {"pixel_values", "labels"}
 
 
 def test_a_clip_that_fails_is_named(
@@ -119,7 +145,7 @@ def test_a_clip_that_fails_is_named(
     def fail(self: object, *args: object, **kwargs: object) -> None:
         raise ValueError("too dark")
 
-    monkeypatch.setattr(HSTAVideoProcessor, "select_and_prepare", fail)
+    monkeypatch.setattr(HSTAVideoProcessor, "prepare_unnormalised", fail)
     with pytest.raises(ValueError, match=r"clip casme3/spNO\.1/.*: too dark"):
         build_cache(clips, processor, DataArguments(), tmp_path)
 

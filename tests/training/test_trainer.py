@@ -144,7 +144,9 @@ def test_without_balancing_every_clip_comes_once(tiny_recipe: dict[str, Any], tm
 def test_a_stream_that_is_off_is_not_even_loaded(tiny_recipe: dict[str, Any], tmp_path: Path, stream: str) -> None:
     trainer = make(merge(tiny_recipe, {"model": {stream: False}, "num_train_epochs": 1}), tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
-    assert len(batch) == 2 and set(batch) == {*streams_in_use(trainer.model.config), "labels"}
+    (name,) = streams_in_use(trainer.model.config)
+    assert set(batch) == {name, "labels", "keys"}
+    assert set(trainer._prepare_inputs(batch)) == {name, "labels"}
     trainer.train()
 
 

@@ -40,8 +40,8 @@ class DataArguments:
     )
     temporal_variants: int = _field(
         1,
-        "Versions of each clip for training: the evaluation's choice of frames and N-1 drawn ones. Where a stream shows "
-        "motion these are drawn once and kept; where all show pictures they are drawn anew every epoch.",
+        "Versions of each clip for training: the evaluation's choice of frames and N-1 drawn ones. Where a stream "
+        "shows motion these are drawn once and kept; where all show pictures they are drawn anew every epoch.",
     )
     random_frames: bool = _field(
         False, "Drawn versions take sorted random video frames instead of uniform ones (needs temporal_variants > 1)."

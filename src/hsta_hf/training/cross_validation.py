@@ -22,7 +22,7 @@ from hsta_hf.reporting.predictions import read_predictions, write_predictions
 from hsta_hf.reporting.report import RunFacts, write_report
 from hsta_hf.training.clips import LabelledClips, class_counts, load_labelled_clips
 from hsta_hf.training.fold import TrainingData, is_finished, read_log_history, read_metrics, train_fold
-from hsta_hf.training.model_factory import build_model, build_processor
+from hsta_hf.training.model_factory import build_model, build_processor, streams_in_use
 from hsta_hf.training.pretraining import pretrain
 from hsta_hf.training.recipe import Recipe, RecipeError
 from hsta_hf.training.run_folder import RunFolder
@@ -94,7 +94,9 @@ def _run(recipe: Recipe) -> RunResult:
     chosen = _chosen_folds(recipe, split)
     processor = build_processor(recipe.model)
     # An impossible model is an error before anything is written.
-    videomae = build_model(recipe.model, processor, clips.scheme).videomae_report
+    first = build_model(recipe.model, processor, clips.scheme)
+    videomae, streams = first.videomae_report, streams_in_use(first.config)
+    del first
     started_from = _start(recipe, videomae)
     run = RunFolder(Path(recipe.training.output_dir or "runs/hsta"))
     if state.is_main_process:
@@ -106,9 +108,10 @@ def _run(recipe: Recipe) -> RunResult:
     del videomae  # it holds the first model's weights
     state.wait_for_everyone()
 
-    start = pretrain(run, recipe, processor, clips) if recipe.model.pretrains else None
+    start = pretrain(run, recipe, processor, clips, streams) if recipe.model.pretrains else None
     cache_dir = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.cache
-    data = TrainingData(recipe, clips, build_cache(clips, processor, recipe.data, cache_dir), processor, start)
+    cache = build_cache(clips, processor, recipe.data, cache_dir, streams)
+    data = TrainingData(recipe, clips, cache, processor, start)
     folders = []
     for seed in recipe.data.seeds:
         for fold in (split.folds[number] for number in chosen):

@@ -18,13 +18,13 @@ from transformers import set_seed
 from hsta_hf.data.labels import Label
 from hsta_hf.reporting.files import write_json
 from hsta_hf.reporting.predictions import predictions_table, score_table, write_predictions
-from hsta_hf.training.augmentation import BatchAugmentation
+from hsta_hf.training.batch_finishing import BatchFinisher
 from hsta_hf.training.checkpoints import last_complete_checkpoint
+from hsta_hf.training.clip_streams import ClipStreams
 from hsta_hf.training.clips import LabelledClips
 from hsta_hf.training.dataset import ClipCollator, ClipDataset
 from hsta_hf.training.model_factory import build_model, streams_in_use
 from hsta_hf.training.recipe import Recipe
-from hsta_hf.training.tensor_cache import TensorCache
 from hsta_hf.training.trainer import NOT_LOGITS, HSTATrainer
 from hsta_hf.video_processing_hsta import HSTAVideoProcessor
 
@@ -37,7 +37,7 @@ class TrainingData:
 
     recipe: Recipe
     clips: LabelledClips
-    cache: TensorCache
+    cache: ClipStreams
     processor: HSTAVideoProcessor
     start: Path | None = None  # model that every fold starts from, if not the recipe's
 
@@ -113,7 +113,6 @@ def build_trainer(
     train_labels = [clips.labels[i] for i in train_indices]
     if recipe.data.shuffle_train_labels:
         train_labels = shuffled_labels(train_labels, seed, fold)
-    augmentation = BatchAugmentation(recipe.augmentation, data.processor.video_input, data.processor.special_input)
     return HSTATrainer(
         model=model,
         args=arguments,
@@ -122,7 +121,8 @@ def build_trainer(
         eval_dataset=ClipDataset(data.cache, test_indices, [clips.labels[i] for i in test_indices], streams)
         if test_indices
         else None,
-        data_collator=ClipCollator(augmentation, clips.scheme.num_labels),
+        data_collator=ClipCollator(),
+        finisher=BatchFinisher(data.processor, recipe.augmentation, clips.scheme.num_labels, clips.scheme.mirror),
     )
 
 

@@ -7,6 +7,7 @@ the run's own subjects, or every fold would have seen those that it tests.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -56,10 +57,19 @@ def _is_prepared(folder: Path) -> bool:
     return True
 
 
-def pretrain(run: RunFolder, recipe: Recipe, processor: HSTAVideoProcessor, clips: LabelledClips) -> Path:
+def pretrain(
+    run: RunFolder, recipe: Recipe, processor: HSTAVideoProcessor, clips: LabelledClips, streams: Sequence[str]
+) -> Path:
     """Run the pre-training that the recipe asks for, unless it is done; returns the folder of its model.
 
     Drawn and processed clips are deleted afterwards, since the recipe's seed draws them again.
+
+    Args:
+        run: its `pretraining` folder is filled.
+        recipe: the whole run's.
+        processor: makes the streams.
+        clips: the run's own clips, which must not be among those to pre-train on.
+        streams: which streams the model reads.
 
     Raises:
         RecipeError: the data to pre-train on hold subjects of the run's own dataset.
@@ -75,7 +85,7 @@ def pretrain(run: RunFolder, recipe: Recipe, processor: HSTAVideoProcessor, clip
     own = pretraining_recipe(recipe)
     own.data.shuffle_train_labels = False  # a control shuffles the labels of the folds, not these
     cache_dir = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.pretraining / "cache"
-    data = TrainingData(own, others, build_cache(others, processor, own.data, cache_dir), processor)
+    data = TrainingData(own, others, build_cache(others, processor, own.data, cache_dir, streams), processor)
     if state.is_main_process:
         print(f"Pre-training on {len(others)} {'synthetic ' if others.synthetic else ''}clips.", others.description)
         print(end="", flush=True)

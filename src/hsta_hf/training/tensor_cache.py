@@ -1,8 +1,9 @@
-"""Processed clips on disk, computed once and shared by all folds, seeds and epochs.
+"""Streams of motion on disk, computed once and shared by all folds, seeds and epochs.
 
-Decoding and optical flow are the same in every epoch, so their results are kept as memory-mapped arrays. A clip
-has `temporal_variants` versions: version 0 is what evaluation and the pipeline see; the others are drawn once,
-with the clip's position and the version as seed (frames at random, apex moved), and training picks among them.
+Optical flow is the same in every epoch and expensive, so its results are kept as arrays in files. A clip has
+`temporal_variants` versions: version 0 is what evaluation and the pipeline see; the others are drawn once, with the
+clip's name and the version as seed (frames at random, apex moved), and training picks among them. Streams of pictures
+are not kept here: they are read from the prepared dataset, see `clip_streams.py`.
 """
 
 from __future__ import annotations
@@ -10,42 +11,46 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from hsta_hf.frame_selection import sample_random
+from hsta_hf.data.prepared import flow_at
+from hsta_hf.frame_selection import spot_apex
 from hsta_hf.training.arguments import DataArguments
+from hsta_hf.training.clip_streams import STREAMS, ClipStreams, draw_version, name_seed, stream_kinds
 from hsta_hf.training.clips import KeyFrames, LabelledClips
+from hsta_hf.training.mapped_files import MappedArray, locate_frames
 from hsta_hf.video_processing_hsta import HSTAVideoProcessor
 
-STREAM_FILES = {"pixel_values": "video.npy", "special_pixel_values": "special.npy"}
+STREAM_FILES = dict(zip(STREAMS, ("video.npy", "special.npy"), strict=True))
 
 
-@dataclass(frozen=True)
-class TensorCache:
-    """Memory-mapped processed clips.
-
-    Attributes:
-        video: (clips, variants, frames, channels, height, width).
-        special: (clips, variants, special frames, channels, height, width).
-    """
-
-    video: np.ndarray
-    special: np.ndarray
-
-    @property
-    def num_variants(self) -> int:
-        """Versions of each clip."""
-        return int(self.video.shape[1])
+def motion_streams(processor: HSTAVideoProcessor, streams: Sequence[str] = STREAMS) -> tuple[str, ...]:
+    """Which of `streams` are cached: those that do not show pictures."""
+    kinds = stream_kinds(processor)
+    return tuple(name for name in STREAMS if name in streams and kinds[name] != "frames")
 
 
-def cache_key(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments) -> str:
-    """Digest of all that decides what the cache holds: clips, processor fields, versions, number format."""
+def uses_stored_flow(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments) -> bool:
+    """Whether the special stream's flow can be what `hsta prepare --flow` stored: same settings, annotated apexes."""
+    return (
+        processor.special_input == "optical_flow"
+        and arguments.apex == "annotated"
+        and clips.flow is not None
+        and dict(clips.flow) == processor.flow_settings()
+    )
+
+
+def cache_key(
+    clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments, streams: Sequence[str] = STREAMS
+) -> str:
+    """Digest of all that decides what the cache holds: clips, processor fields, versions, number format, streams."""
     drawn = arguments.temporal_variants > 1
     fields = {
         "clips": clips.fingerprint,
@@ -56,55 +61,115 @@ def cache_key(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: Da
         "apex_jitter": arguments.apex_jitter if drawn else 0,
         "dtype": arguments.cache_dtype,
     }
+    motion = motion_streams(processor, streams)
+    if motion != STREAMS:
+        fields["streams"] = motion
+    if "special_pixel_values" in motion and uses_stored_flow(clips, processor, arguments):
+        fields["stored_flow"] = True
     return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()[:20]
 
 
 def build_cache(
-    clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments, directory: Path
-) -> TensorCache:
-    """Open the cache of these clips in `directory`, computing what is missing of it.
+    clips: LabelledClips,
+    processor: HSTAVideoProcessor,
+    arguments: DataArguments,
+    directory: Path,
+    streams: Sequence[str] = STREAMS,
+) -> ClipStreams:
+    """Open the streams of these clips, computing what the cache in `directory` does not hold yet.
 
     A computation that was killed goes on where it stopped; a second process waits for the first.
+
+    Args:
+        clips: the clips.
+        processor: makes the streams.
+        arguments: versions of each clip, and the cache's number format.
+        directory: where caches lie; untouched where nothing has to be computed.
+        streams: which streams will be read.
 
     Raises:
         ValueError: a clip cannot be processed; the message names it.
     """
-    folder = directory / cache_key(clips, processor, arguments)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
-        _fill(clips, processor, arguments, folder)
-    video, special = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in STREAM_FILES.values())
-    return TensorCache(video, special)
-
-
-def _fill(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments, folder: Path) -> None:
-    flags, complete = folder / "done.npy", folder / "complete"
-    if complete.is_file():
-        return
+    motion = motion_streams(processor, streams)
     keys = clips.key_frames(arguments.apex)
+    cached = {}
+    if motion:
+        if "special_pixel_values" in motion and clips.flow is not None and processor.special_input == "optical_flow":
+            _tell_flow(clips, processor, arguments)
+        folder = directory / cache_key(clips, processor, arguments, streams)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not (folder / "complete").is_file():
+                _fill(clips, processor, arguments, folder, motion, keys)
+        cached = {name: MappedArray.open(folder / STREAM_FILES[name]) for name in motion}
+    spotted = np.full(len(clips), -1, dtype=np.int64)
+    if set(streams) - set(motion) and "apex" in processor.special_frames:
+        spotted = _spotted(clips, keys, directory)
+    return ClipStreams(
+        processor,
+        arguments,
+        locate_frames(clips.rows),
+        np.array([[key.onset, -1 if key.apex is None else key.apex, key.offset] for key in keys], dtype=np.int64),
+        spotted,
+        np.array([name_seed(name) for name in clips.column("clip_id")], dtype=np.uint64),
+        cached,
+    )
+
+
+def _tell_flow(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments) -> None:
+    if not PartialState().is_main_process:
+        return
+    if uses_stored_flow(clips, processor, arguments):
+        print("Special stream: takes the flow that hsta prepare stored.", flush=True)
+        return
+    stored, asked = clips.flow or {}, processor.flow_settings()
+    other = [name for name in asked if asked[name] != stored.get(name)]
+    different = [f"{name} is {asked[name]} and was {stored.get(name)}" for name in other]
+    why = "; ".join(different) or "apexes are spotted anew"
+    print(f"Special stream: computes its flow, since hsta prepare stored another: {why}.", flush=True)
+
+
+def _on_all(work: Callable[[int], None], indices: Sequence[int], description: str) -> None:
+    """Do `work` for each index on a few threads, with a progress bar."""
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        done = pool.map(work, indices)
+        list(tqdm(done, total=len(indices), desc=description, unit="clip", mininterval=1))
+
+
+def _fill(
+    clips: LabelledClips,
+    processor: HSTAVideoProcessor,
+    arguments: DataArguments,
+    folder: Path,
+    motion: tuple[str, ...],
+    keys: list[KeyFrames],
+) -> None:
+    flags = folder / "done.npy"
     names = clips.column("clip_id")
+    files = {name: folder / STREAM_FILES[name] for name in motion}
+    stored = "special_pixel_values" in motion and uses_stored_flow(clips, processor, arguments)
     if not flags.is_file():
-        first = _versions(clips, 0, keys[0], processor, 1, arguments, names[0])
-        for name, stream in zip(STREAM_FILES.values(), first, strict=True):
-            shape = (len(clips), arguments.temporal_variants, *stream.shape[1:])
-            np.lib.format.open_memmap(folder / name, mode="w+", dtype=arguments.cache_dtype, shape=shape).flush()
+        first = _versions(clips, 0, keys[0], processor, 1, arguments, names[0], stored)
+        for name, file in files.items():
+            shape = (len(clips), arguments.temporal_variants, *first[name].shape[1:])
+            np.lib.format.open_memmap(file, mode="w+", dtype=arguments.cache_dtype, shape=shape).flush()
         # Last, under its final name at once: where this file is, the arrays are.
         np.save(folder / "new.npy", np.zeros(len(clips), dtype=np.uint8), allow_pickle=False)
         os.replace(folder / "new.npy", flags)
     done = np.lib.format.open_memmap(flags, mode="r+")
-    video, special = (np.lib.format.open_memmap(folder / name, mode="r+") for name in STREAM_FILES.values())
+    arrays = {name: np.lib.format.open_memmap(file, mode="r+") for name, file in files.items()}
 
     def process(index: int) -> None:
-        streams = _versions(clips, index, keys[index], processor, arguments.temporal_variants, arguments, names[index])
-        video[index], special[index] = streams
+        versions = arguments.temporal_variants
+        made = _versions(clips, index, keys[index], processor, versions, arguments, names[index], stored)
+        for name, array in arrays.items():
+            array[index] = made[name]
         done[index] = 1
 
-    missing = np.flatnonzero(done == 0).tolist()
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        list(tqdm(pool.map(process, missing), total=len(missing), desc="processing clips", unit="clip", mininterval=1))
-    for array in (video, special, done):
+    _on_all(process, np.flatnonzero(done == 0).tolist(), "processing clips")
+    for array in (*arrays.values(), done):
         array.flush()
-    complete.touch()
+    (folder / "complete").touch()
 
 
 def _versions(
@@ -115,24 +180,46 @@ def _versions(
     variants: int,
     arguments: DataArguments,
     name: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """All versions of one clip: (variants, frames, C, H, W) and (variants, special frames, C, H, W)."""
+    stored_flow: bool,
+) -> dict[str, np.ndarray]:
+    """All versions of one clip: by stream, (variants, frames, C, H, W)."""
     frames = clips.frames(index)
+    flows = flow_at(clips.rows, index) if stored_flow else None
+    made = []
     try:
-        streams = [processor.select_and_prepare(frames, key.onset, key.apex, key.offset)]
-        for variant in range(1, variants):
-            # Seeded by what the clip is, not by its place, so that leaving a clip out does not redraw the others.
-            name_seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-            rng = np.random.default_rng([name_seed, variant])
-            indices = None
-            if arguments.random_frames:
-                indices = sample_random(key.onset, key.offset, processor.num_frames, rng)
-            apex = key.apex
-            if apex is not None and arguments.apex_jitter:
-                moved = apex + int(rng.integers(-arguments.apex_jitter, arguments.apex_jitter + 1))
-                apex = min(max(moved, key.onset), key.offset)
-            streams.append(processor.select_and_prepare(frames, key.onset, apex, key.offset, indices))
+        for variant in range(variants):
+            version, video = key, None
+            if variant:
+                rng = np.random.default_rng([name_seed(name), variant])
+                version, video = draw_version(key, processor.num_frames, arguments, rng)
+            same = flows if version.apex is not None and version.apex == key.apex else None
+            made.append(
+                processor.prepare_unnormalised(frames, version.onset, version.apex, version.offset, video, same)
+            )
     except ValueError as error:
         raise ValueError(f"clip {name}: {error}") from error
-    video, special = zip(*streams, strict=True)
-    return np.stack([x.numpy() for x in video]), np.stack([x.numpy() for x in special])
+    video_versions, special_versions = zip(*made, strict=True)
+    stacked = (np.stack([stream.numpy() for stream in versions]) for versions in (video_versions, special_versions))
+    return dict(zip(STREAMS, stacked, strict=True))
+
+
+def _spotted(clips: LabelledClips, keys: list[KeyFrames], directory: Path) -> np.ndarray:
+    """(clips,) the apex that the processor spots where none is given, -1 elsewhere; kept in `directory`."""
+    found = np.full(len(clips), -1, dtype=np.int64)
+    unknown = [index for index, key in enumerate(keys) if key.apex is None]
+    if not unknown:
+        return found
+    directory.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(json.dumps([clips.fingerprint, unknown]).encode()).hexdigest()[:20]
+    file = directory / f"apexes-{digest}.npy"
+    with FileLock(directory / "apexes.lock"):
+        if not file.is_file():
+
+            def spot(index: int) -> None:
+                found[index] = spot_apex(clips.frames(index), keys[index].onset, keys[index].offset)
+
+            _on_all(spot, unknown, "spotting apexes")
+            new = file.with_suffix(".new.npy")
+            np.save(new, found, allow_pickle=False)
+            os.replace(new, file)
+    return np.asarray(np.load(file, allow_pickle=False), dtype=np.int64)

@@ -22,6 +22,7 @@ from hsta_hf.metrics import (
 )
 from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
 from hsta_hf.training.arguments import HSTATrainingArguments
+from hsta_hf.training.batch_finishing import BatchFinisher
 from hsta_hf.training.callbacks import EpochProgress, EveryNEpochs, MovingAverage
 from hsta_hf.training.checkpoints import mark_complete
 from hsta_hf.training.dataset import ClipDataset
@@ -53,14 +54,18 @@ class HSTATrainer(Trainer):
 
     Args:
         title: what the progress bar calls this training.
+        finisher: what happens to batches on the device, in training and evaluation; None leaves them as they are.
         kwargs: see `transformers.Trainer`.
     """
 
     args: HSTATrainingArguments
 
-    def __init__(self, *args: Any, title: str = "training", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, title: str = "training", finisher: BatchFinisher | None = None, **kwargs: Any
+    ) -> None:
         kwargs.setdefault("compute_metrics", class_metrics)
         super().__init__(*args, **kwargs)
+        self.finisher = finisher
         self.model_accepts_loss_kwargs = False  # the loss is a mean over clips, not over tokens
         self.label_smoother = None  # transformers' knows cross-entropy only; see compute_loss
         self.average: MovingAverage | None = None
@@ -85,6 +90,11 @@ class HSTATrainer(Trainer):
         if self.args.class_balanced:
             return ClassBalancedSampler(dataset.labels, self.args.seed)  # type: ignore[arg-type]
         return ShuffledSampler(len(dataset), self.args.seed)
+
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor | Any]) -> dict[str, torch.Tensor | Any]:
+        """Batches of stored numbers go to the device as they are, and are finished there."""
+        inputs = super()._prepare_inputs(inputs)
+        return inputs if self.finisher is None else self.finisher(inputs)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weights that decay: all but biases, LayerNorms and [CLS]."""
