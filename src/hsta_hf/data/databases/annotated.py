@@ -85,17 +85,20 @@ def load_annotated(
 
 def _nearest(published: Sequence[Counts], counts: Counts) -> Counts:
     """The published counts that differ least from what was counted: those of the same version of the table."""
+    if not published:
+        return {}
+    # Fields that one version alone has say nothing of which is nearer.
+    common = set(counts).intersection(*published)
 
     def differences(version: Counts) -> tuple[int, int]:
         values = [
-            (counts.get(name, {}).get(value, 0), wanted.get(value, 0))
-            for name, wanted in version.items()
-            for value in {*wanted, *counts.get(name, {})}
+            (counts[name].get(value, 0), version[name].get(value, 0))
+            for name in common
+            for value in {*version[name], *counts[name]}
         ]
-        rows = abs(counts["rows"]["all"] - version["rows"]["all"])
-        return sum(found != wanted for found, wanted in values), rows
+        return sum(a != b for a, b in values), abs(counts["rows"]["all"] - version["rows"]["all"])
 
-    return min(published, key=differences) if published else {}
+    return min(published, key=differences)
 
 
 def layout_hint(database: AnnotatedDatabase, report: LoadReport) -> str:

@@ -127,7 +127,8 @@ def owners_classes(folder: Path) -> dict[tuple[str, str], str]:
         rows = read_annotation(tables[0], _OBJECTIVE_COLUMNS)
     except AnnotationError as error:
         raise DatabaseError(str(error)) from error
-    roman = {str(number): name for number, name in enumerate(OBJECTIVE_CLASSES, start=1)}
+    roman = {name: name for name in OBJECTIVE_CLASSES}
+    roman.update({str(number): name for number, name in enumerate(OBJECTIVE_CLASSES, start=1)})
     classes: dict[tuple[str, str], str] = {}
     for row in rows:
         key = (folder_of_subject(row.cells["Subject"]), row.cells["Filename"])

@@ -101,7 +101,7 @@ def _found(
 def _version_of(
     folder: Path, versions: Sequence[FrameVersion], subject_folder: re.Pattern[str]
 ) -> FrameVersion | None:
-    """The version whose frames lie below a folder of subjects; by the folder's name where it has no frame."""
+    """The version whose frames lie below a folder of subjects; by the folder's name where there is no frame."""
     for subject in _folders(folder):
         if not subject_folder.fullmatch(subject):
             continue
@@ -113,7 +113,7 @@ def _version_of(
                     return version
     name = _key(folder.resolve().name)
     named = (version for version in versions if name in {_key(known) for known in version.folders})
-    return next(named, None)
+    return next(named, versions[0] if len(versions) == 1 else None)
 
 
 def _has_subjects(folder: Path, subject_folder: re.Pattern[str]) -> bool:
