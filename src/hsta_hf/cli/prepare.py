@@ -96,13 +96,17 @@ def _what_is_asked(args: argparse.Namespace) -> tuple[str, PrepareOptions]:
     from hsta_hf.data.prepare_options import read_section
 
     section: dict[str, Any] = {}
-    processor: dict[str, Any] | None = None
+    flow_settings: dict[str, Any] = {}
     if args.source not in DATABASES:
+        from hsta_hf.training.model_factory import build_processor
         from hsta_hf.training.recipe import RecipeError, load_recipe, read_recipe_file, shipped_recipes
 
         try:
             content = read_recipe_file(args.source)
-            load_recipe(args.source)  # a recipe that does not train is not worth hours of preparing
+            recipe = load_recipe(args.source)  # one that does not train is not worth hours of preparing
+            section = dict(content.get("prepare") or {})
+            if section.get("flow") is not None or args.flow is not None:
+                flow_settings = build_processor(recipe.model).flow_settings()
         except RecipeError as error:
             raise PrepareError(
                 str(error)
@@ -110,7 +114,6 @@ def _what_is_asked(args: argparse.Namespace) -> tuple[str, PrepareOptions]:
                 else f"{args.source!r} is neither a database ({', '.join(DATABASES)}) nor a recipe "
                 f"({', '.join(shipped_recipes())}, or the path of a YAML file)"
             ) from error
-        section, processor = dict(content.get("prepare") or {}), dict(content.get("processor") or {})
         if "database" not in section:
             raise PrepareError(
                 f"recipe {args.source} does not say which database it is for: add `prepare: {{database: NAME}}` to "
@@ -124,7 +127,7 @@ def _what_is_asked(args: argparse.Namespace) -> tuple[str, PrepareOptions]:
     if args.faces == "keep" and args.stabilise is None:
         section.pop("stabilise", None)
     _set_flow(section, args)
-    database, options = read_section(section, processor)
+    database, options = read_section(section, flow_settings)
     return database or args.source, replace(options, face_detector=args.face_detector)
 
 

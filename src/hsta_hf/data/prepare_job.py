@@ -16,11 +16,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-import hsta_hf
+from hsta_hf import frame_selection, optical_flow_hsta, video_reading_hsta
+from hsta_hf.data import decode, face_alignment
 from hsta_hf.data.clip import APEX_SPOTTED, MicroExpressionClip
 from hsta_hf.data.databases.base import WARNING, Problem
 from hsta_hf.data.decode import cut_clip, decode_clip
-from hsta_hf.data.face_alignment import LANDMARK_WEIGHTS, TEMPLATE, FaceAligner
+from hsta_hf.data.face_alignment import FaceAligner
 from hsta_hf.data.prepare_options import FlowOptions, PrepareError, PrepareOptions
 from hsta_hf.data.prepare_parts import PartStore
 from hsta_hf.data.prepared import FEATURES, FORMAT_VERSION
@@ -55,14 +56,13 @@ class ClipJob:
             path = Path(self.aligner.detector.path)  # type: ignore[attr-defined]
             self.detector = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         flow = None if options.flow is None else options.flow.as_dict()
-        template = [TEMPLATE.tolist(), LANDMARK_WEIGHTS.tolist()]
         self._settings = [
             FORMAT_VERSION,
-            hsta_hf.__version__,
+            _code_digest(),
             cv2.__version__,  # decodes pictures, detects faces and computes flow
             {f.name: getattr(options, f.name) for f in fields(options) if f.name not in ("face_detector", "flow")},
             flow,
-            None if self.detector is None else [self.detector["sha256"], template],
+            None if self.detector is None else self.detector["sha256"],
         ]
 
     def key(self, clip: MicroExpressionClip) -> str:
@@ -155,6 +155,13 @@ class ClipJob:
 _BINARY = ("frames", "flow")
 
 
+def _code_digest() -> str:
+    """Changes with the code that makes rows, so that a newer hsta-hf takes nothing over from a run of an older one."""
+    modules = (decode, face_alignment, frame_selection, optical_flow_hsta, video_reading_hsta)
+    files = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def _finish_some(running: dict[Future[None], int]) -> Iterator[None]:
     """Wait for one clip or more to be done, and raise what it raised."""
     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -181,8 +188,8 @@ def _aligner(options: PrepareOptions) -> FaceAligner:
         return FaceAligner(options.face_detector, size=options.size, stabilise=options.stabilise)
     except (OSError, ValueError) as error:
         raise PrepareError(
-            f"{error}.\nFaces are to be aligned. Name the detector's file with --face-detector PATH, or leave the frames "
-            f"as the owner has them with --faces keep"
+            f"{error}.\nFaces are to be aligned. Name the detector's file with --face-detector PATH, or leave frames "
+            "as the owner has them with --faces keep"
         ) from error
 
 

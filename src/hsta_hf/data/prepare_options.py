@@ -134,14 +134,14 @@ _FLOW_FIELDS = ("method", "size", "remove_head_motion")
 
 
 def read_section(
-    section: Mapping[str, Any] | None, processor: Mapping[str, Any] | None = None
+    section: Mapping[str, Any] | None, flow_settings: Mapping[str, Any] | None = None
 ) -> tuple[str | None, PrepareOptions]:
     """The database and options that a recipe's `prepare:` section asks for.
 
     Args:
         section: The section; None and an empty one ask for nothing in particular.
-        processor: The recipe's `processor:` section, whose flow settings `flow` takes where it has none of its own;
-            None where there is no recipe.
+        flow_settings: "method", "size" and "remove_head_motion" that `flow` takes where it has none of its own; with a
+            recipe, its processor's `flow_settings()`.
 
     Raises:
         PrepareError: a field is unknown (names the nearest) or its value makes no sense.
@@ -155,13 +155,13 @@ def read_section(
     if database is not None and database not in DATABASES:
         raise PrepareError(f"prepare.database is {database!r}; use one of {', '.join(DATABASES)}")
     if "flow" in values:
-        values["flow"] = _read_flow(values["flow"], processor)
+        values["flow"] = _read_flow(values["flow"], flow_settings or {})
     defaults = {field.name: field.default for field in fields(PrepareOptions)}
     return database, PrepareOptions(**{**defaults, **values})
 
 
-def _read_flow(value: Any, processor: Mapping[str, Any] | None) -> FlowOptions | None:
-    """`none`, a method's name, or a mapping; what it leaves out is the processor's."""
+def _read_flow(value: Any, settings: Mapping[str, Any]) -> FlowOptions | None:
+    """`none`, a method's name, or a mapping; what it leaves out is taken from `settings`."""
     if value is None or value is False or value == NO_FLOW:
         return None
     entries = {} if value is True else {"method": value} if isinstance(value, str) else value
@@ -169,13 +169,7 @@ def _read_flow(value: Any, processor: Mapping[str, Any] | None) -> FlowOptions |
         raise PrepareError(f"prepare.flow must be a mapping of {', '.join(_FLOW_FIELDS)}, or none; got {value!r}")
     for name in entries:
         _known(name, _FLOW_FIELDS, "prepare.flow")
-    inherited = {}
-    if processor is not None:
-        inherited = {
-            "method": processor.get("flow_method"),
-            "size": processor.get("flow_size") or processor.get("special_size") or processor.get("size"),
-            "remove_head_motion": processor.get("remove_head_motion", False),
-        }
+    inherited = {name: settings.get(name) for name in _FLOW_FIELDS}
     merged = {k: v for k, v in {**inherited, **entries}.items() if v is not None}
     size = merged.pop("size", None)
     if isinstance(size, Mapping) and set(size) == {"height", "width"}:

@@ -165,7 +165,7 @@ def _check_nested(values: Mapping[str, Any], where: str) -> None:
 
 def _check_prepare(values: Mapping[str, Any], where: str) -> None:
     try:
-        read_section(values[PREPARE], values.get("processor") or {})
+        read_section(values[PREPARE])
     except PrepareError as error:
         raise RecipeError(f"{where}: {error}") from error
 
