@@ -12,12 +12,11 @@ from owners import casme2, casme3, casme3_macro, folder, megc2019, samm, smic
 
 from hsta_hf.cli import check as command
 
-# Database; its writer; rows, usable clips, subjects, clips without a known apex, corrections, rows left out on purpose;
-# rows of the class table as (title, rows).
+# Database, its writer, lines of the summary, lines of the table of classes.
 CASES: dict[str, tuple[str, Callable[[Path], Any], dict[str, str], dict[str, str]]] = {
     "casme3": (
         "casme3",
-        casme3.write_published,
+        lambda root: casme3.write_published(root, long_rows=5),  # 5,000 pictures less
         {
             "rows": "860",
             "usable clips": "860",
@@ -132,6 +131,8 @@ CASES: dict[str, tuple[str, Callable[[Path], Any], dict[str, str], dict[str, str
     ),
 }
 
+SLOW = ("casme3_macro",)
+
 
 def check(database: str, root: Path, *options: str) -> int:
     parser = argparse.ArgumentParser()
@@ -139,7 +140,9 @@ def check(database: str, root: Path, *options: str) -> int:
     return command.run(parser.parse_args(["check", database, str(root), *options]))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in CASES]
+)
 def test_the_published_counts_are_met_and_said_to_be(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     database, write, summary, classes = CASES[case]
     write(tmp_path / "db")
@@ -150,13 +153,8 @@ def test_the_published_counts_are_met_and_said_to_be(case: str, tmp_path: Path, 
     assert {name: cells[name][0] for name in summary} == summary
     # rows, published, usable clips
     assert {name: cells[name] for name in classes} == {name: [count] * 3 for name, count in classes.items()}
-    for name in (
-        "clips with missing frames",
-        "unreadable frames",
-        "duplicate rows",
-        "paths that lead outside the root",
-    ):
-        assert cells[name] == ["0"], name
+    nothing = ("clips with missing frames", "unreadable frames", "duplicate rows", "paths that lead outside the root")
+    assert {name: cells[name] for name in nothing} == {name: ["0"] for name in nothing}
     if case != "casme3_macro":  # whose rows in this tree all overlap
         assert cells["clips that share frames"] == ["0"]
     assert "All counts are the published ones." in text and "(differs)" not in text
