@@ -176,3 +176,17 @@ def test_a_folder_of_ones_own_has_no_published_counts(tmp_path: Path, capsys: py
     text = capsys.readouterr().out
     assert "published |" not in text and "No published counts apply" in text
     assert "# folder: 5 clips of 3 subjects" in text
+
+
+def test_rows_without_any_frame_say_what_was_expected(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tree = folder.FolderTree(tmp_path / "db")
+    tree.row("videos/anna.mp4", "anna")
+    tree.row("videos/ben.mp4", "ben")
+    tree.save()
+    assert check("folder", tmp_path / "db") == 1
+    text = capsys.readouterr().out
+    assert "No frames for any of 2 rows. Expected ROOT/clips.csv with the columns path and subject" in text
+    assert f"ROOT ({tmp_path / 'db'}) holds: clips.csv." in text
+    tree.video("videos/ben.mp4")  # one of two is no sign of a wrong layout
+    assert check("folder", tmp_path / "db") == 1
+    assert "No frames for" not in capsys.readouterr().out
