@@ -46,7 +46,7 @@ def changed(prepared: Path, copy: Path, **fields: object) -> Path:
 
 @pytest.fixture
 def licensed(drawn: Path, tmp_path: Path) -> Path:
-    """The same clips, said to be CASME II's and SMIC's."""
+    """The same clips, said to be CASME II's and those of a database that hsta-hf does not know."""
     return changed(drawn, tmp_path / "licensed", synthetic=False, database="megc2019", databases=["casme2", "own"])
 
 
@@ -99,7 +99,7 @@ def test_licensed_footage_is_refused_loudly_without_the_word(licensed: Path, hub
         push_prepared(licensed, REPO)
     message = str(error.value)
     for part in (
-        "WARNING: THIS IS LICENSED FOOTAGE",
+        "WARNING: LICENSED FOOTAGE",
         "own",
         "named researchers",
         "even privately",
@@ -284,11 +284,11 @@ def test_the_hub_cannot_be_reached(drawn: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_the_commands_warn_refuse_push_and_pull(licensed: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]):
     assert main(["push-dataset", str(licensed), REPO]) == 1
-    assert "THIS IS LICENSED FOOTAGE" in capsys.readouterr().err
+    assert "LICENSED FOOTAGE" in capsys.readouterr().err
     assert hub.repositories == {}
     assert main(["push-dataset", str(licensed), REPO, "--i-hold-the-licence"]) == 0
     said = capsys.readouterr()
-    assert "THIS IS LICENSED FOOTAGE" in said.err
+    assert "LICENSED FOOTAGE" in said.err
     assert f"Pushed 8 clips to {hub.url}/datasets/lab/faces, a new private repository" in said.out
     assert main(["pull-dataset", REPO]) == 0
     assert len(load_prepared(capsys.readouterr().out.strip())) == 8

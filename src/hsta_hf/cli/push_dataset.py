@@ -51,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
         return 1
     state = "a new private repository" if pushed.created else "a private repository"
     print(f"Pushed {info.num_clips} clips to {pushed.url}, {state}; commit {pushed.commit}")
-    print(f"Where you are logged in: hsta pull-dataset {pushed.repo_id}")
+    print(f"To get it on another machine: hsta pull-dataset {pushed.repo_id}")
     return 0

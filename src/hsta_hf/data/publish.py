@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _LAST = ("dataset_info.json", "state.json", MANIFEST)
 # What `datasets` may leave in a folder that it has open, what the operating system leaves, and the card, which is new.
 _NOT_THEIRS = ("cache-*.arrow", "tmp*", ".DS_Store", "Thumbs.db", CARD)
 _ON_THE_HUB = "hf://datasets/"
+_WIDTH = 79  # columns of the warning
 _HUB_FILES = (".gitattributes", CARD)
 
 
@@ -62,13 +64,16 @@ def licence_warning(info: PreparedInfo) -> str:
     if info.synthetic:
         return f"{info.database} is synthetic: no person is in it, and no database owner's licence binds it."
     titles = ", ".join(database_titles(info.databases))
-    return (
-        f"WARNING: THIS IS LICENSED FOOTAGE OF PEOPLE'S FACES ({titles}).\n"
+    bar = "!" * _WIDTH
+    words = (
+        f"WARNING: LICENSED FOOTAGE OF PEOPLE'S FACES ({titles})",
         "Its owners licensed it to named researchers who signed an agreement. In general that agreement forbids "
         "passing the footage on, cropped, aligned or turned into arrays all the same, even privately, except to "
-        "people who signed it too. A private repository can be read by every member of its organisation, and by the "
-        "company that runs the Hub. Read your agreement; if it does not allow this, do not push."
+        "people who signed it too.",
+        "A private repository can be read by every member of its organisation, and by the company that runs the Hub. "
+        "Read your agreement; if it does not allow this, do not push.",
     )
+    return "\n".join([bar, *(textwrap.fill(paragraph, _WIDTH) for paragraph in words), bar])
 
 
 def push_prepared(

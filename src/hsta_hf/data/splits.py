@@ -164,9 +164,11 @@ class Split:
 
     def _leaks(self, fold: Fold) -> list[tuple[int, int, int]]:
         """(test clip, training clip, shared frames) of the pairs that have a clip on either side of the fold."""
+        if not self.footage:
+            return []
         train, test = set(fold.train_indices), set(fold.test_indices)
         leaks = []
-        for first, second, frames in self.footage or ():
+        for first, second, frames in self.footage:
             if first in test and second in train:
                 leaks.append((first, second, frames))
             elif second in test and first in train:
