@@ -72,10 +72,11 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "farneback
 
     Args:
         first, second: (H, W) greyscale or (H, W, 3) RGB, uint8, of one shape.
-        method: "farneback" (Farnebäck 2003; smooth, and the better one where movements are below a pixel and
-            frames are noisy), "dis" (dense inverse search, Kroeger et al. 2016, as STSTNet's successors use
-            it: OpenCV's medium preset down to full resolution) or "tvl1" (TV-L1, Zach et al. 2007, as STSTNet
-            itself uses it: OpenCV's defaults; needs OpenCV's contrib modules).
+        method: "farneback" (Farnebäck 2003: quick and smooth), "dis" (dense inverse search, Kroeger et al. 2016, as
+            STSTNet's successors use it: OpenCV's medium preset down to full resolution; finer, but with wild vectors
+            where there is little texture, so standardise it for a linear model) or "tvl1" (TV-L1, Zach et al. 2007,
+            as STSTNet itself uses it: OpenCV's defaults; smooth with sharp borders, and some 70 times as slow as
+            Farnebäck; needs OpenCV's contrib modules). docs/method.md has what each scored.
 
     Returns:
         (H, W, 2) float32: the movement to the right and downwards, in pixels, of what stands at each pixel of
