@@ -22,6 +22,7 @@ from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.prepared import MANIFEST, NotPreparedError, clip_frames, load_prepared, prepared_info
 from hsta_hf.data.publish import LicenceError, PublishError, prepared_folder, pull_prepared, push_prepared
 from hsta_hf.data.synthesize import synthesize
+from hsta_hf.training.clips import load_labelled_clips
 
 REPO = "lab/faces"
 OPENING = ("dataset_info.json", "state.json", MANIFEST)
@@ -238,6 +239,7 @@ def test_a_dataset_can_be_named_where_a_folder_can(drawn: Path, hub: HubServer, 
     assert prepared_info(prepared_folder(f"hf://datasets/lab/faces@{first}")) == prepared_info(drawn)
     with pytest.raises(PublishError, match="no such repository or revision"):
         prepared_folder("hf://datasets/lab/faces@never")
+    assert len(load_labelled_clips("hf://datasets/lab/faces", "casme3_7")) == 8  # what training opens
     asked = len(hub.requests)
     assert prepared_folder(drawn) == drawn
     assert prepared_folder("lab/faces") == Path("lab/faces")  # a path, whatever the Hub has

@@ -14,6 +14,7 @@ import numpy as np
 
 from hsta_hf.data.labels import Label, LabelScheme, get_label_scheme
 from hsta_hf.data.prepared import frames_at, load_prepared, prepared_info
+from hsta_hf.data.publish import prepared_folder
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,15 @@ class LabelledClips:
 
 
 def load_labelled_clips(path: str | Path, label_scheme: str) -> LabelledClips:
-    """Open a prepared dataset and label its clips.
+    """Open a prepared dataset, a folder or `hf://datasets/ORG/NAME`, and label its clips.
 
     Raises:
         NotPreparedError: the folder is no prepared dataset.
+        PublishError: the Hub's dataset cannot be pulled.
         ValueError: there is no such label scheme, or it labels none of the clips.
     """
     scheme = get_label_scheme(label_scheme)
+    path = prepared_folder(path)
     dataset = load_prepared(path)
     info = prepared_info(path)
     # The column at once: reading row by row takes longer the more clips there are.
