@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from owners.casme2 import FOLDERS, HEADER, OWNERS_NAME, Casme2Tree, published_clips, write_published
 
 from hsta_hf.data.databases import DatabaseError, LoadReport, get_database
-from hsta_hf.data.databases.casme2 import PUBLISHED_COUNTS
+from hsta_hf.data.databases.casme2 import CASME2, PUBLISHED_COUNTS
 from hsta_hf.data.databases.known_mistakes import UnprovenOffset
 
 
@@ -272,6 +273,23 @@ def test_missing_columns_go_by_the_owners_names(tree: Casme2Tree):
     header = tuple("when" if name == "OffsetFrame" else name for name in HEADER)
     with pytest.raises(DatabaseError, match=r"missing: OffsetFrame"):
         load(tree.save("table.csv", header))
+
+
+def test_a_database_that_does_not_name_its_columns_is_refused():
+    columns = {role: names for role, names in CASME2.columns.items() if role not in ("Apex", "emotion")}
+    with pytest.raises(ValueError, match="casme2: no name is given for the columns Apex, emotion"):
+        replace(CASME2, columns=columns)
+
+
+def test_a_root_one_folder_too_high_is_told(tmp_path: Path, tree: Casme2Tree):
+    above = Casme2Tree(tmp_path, {"raw": ""})
+    above.recording(9, "EP01_01", range(1, 6))
+    root = tree.save()
+    (root / OWNERS_NAME).rename(tmp_path / OWNERS_NAME)
+    (root / FOLDERS["raw"] / "sub01").rename(root / "sub01")
+    report = load(tmp_path)
+    hint = get_database("casme2").layout_hint
+    assert hint is not None and hint(report).endswith(f"Is {root} the right folder?")
 
 
 def test_a_root_without_frames_says_what_is_there(tmp_path: Path):

@@ -121,7 +121,7 @@ def layout_hint(database: AnnotatedDatabase, report: LoadReport) -> str:
     root = report.root
     hint = f"No frames for {which}. Expected {database.frames_layout}; ROOT ({root}) holds: {listing(root)}."
     subjects = {problem.clip.split("/")[0] for problem in report.problems if problem.source in no_folder}
-    for entry in sorted(root.iterdir()):
+    for entry in sorted(entry for entry in root.iterdir() if not entry.name.startswith(".")):
         if entry.name not in subjects and any((entry / subject).is_dir() for subject in subjects):
             return f"{hint} Is {entry} the right folder?"
     return hint

@@ -80,6 +80,16 @@ class AnnotatedDatabase:
     published: tuple[Counts, ...] = ()
     table_above: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a database without one of the columns that every clip needs.
+
+        Raises:
+            ValueError: if one is missing; the message names it.
+        """
+        missing = [role for role in ROLES if not self.columns.get(role)]
+        if missing:
+            raise ValueError(f"{self.name}: no name is given for the columns {', '.join(missing)}")
+
     def column(self, role: str) -> str:
         """The owner's name of a column; of what is no column ("frames", "row"), the word itself."""
         return self.columns[role][0] if role in self.columns else role

@@ -79,7 +79,7 @@ KNOWN_CORRECTIONS: Mapping[tuple[str, str, int, int, int], Known] = {
 UNPROVEN_OFFSETS: tuple[UnprovenOffset, ...] = (
     UnprovenOffset(
         91,
-        "after Varanka et al., MEB (github.com/tvaranka/meb)",
+        "after Varanka et al., MEB (github.com/tvaranka/meb), the clip told by the order of the rows",
         row=60,
         of_rows=256,
         clip=("sub07", "EP06_01"),

@@ -46,7 +46,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 # MEB replaces the offset of data row 56; which clip that is, and the wrong number, are in no public place.
 UNPROVEN_OFFSETS: tuple[UnprovenOffset, ...] = (
-    UnprovenOffset(5739, "after Varanka et al., MEB (github.com/tvaranka/meb)", row=56, of_rows=159),
+    UnprovenOffset(
+        5739,
+        "after Varanka et al., MEB (github.com/tvaranka/meb), the clip told by its row",
+        row=56,
+        of_rows=159,
+    ),
 )
 
 # Emotions: Davison et al. 2018 (TAFFC) and the MEGC of 2019; objective classes: Davison et al. 2018 (J. Imaging). The
