@@ -59,11 +59,24 @@ def kill_once_there_is(process: subprocess.Popen[str], folder: Path, pattern: st
     assert process.returncode == -signal.SIGKILL
 
 
+# Frames that are drawn anew every epoch, read by worker processes, and augmented on the device.
+PICTURES: dict[str, Any] = {
+    "processor": {"video_input": "frames", "special_input": "frames"},
+    "apex_jitter": 1,
+    "crop_area": [0.6, 1.0],
+    "colour_jitter": 0.2,
+    "dataloader_num_workers": 2,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL, which this system does not have")
-def test_a_killed_run_ends_like_an_uninterrupted_one(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("inputs", [{}, PICTURES], ids=["motion", "pictures"])
+def test_a_killed_run_ends_like_an_uninterrupted_one(
+    tiny_recipe: dict[str, Any], inputs: dict[str, Any], tmp_path: Path
+) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(merge(tiny_recipe, STATEFUL)))
+    recipe.write_text(yaml.safe_dump(merge(merge(tiny_recipe, STATEFUL), inputs)))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = start(recipe, whole)
 

@@ -168,3 +168,27 @@ def test_processor_and_model_must_agree() -> None:
     assert model.config.id2label[3] == "happy" and model.config.num_labels == 7
     with pytest.raises(RecipeError, match="preset is 'huge'"):
         build_processor(resolve({"preset": "huge"}).model)
+
+
+def test_workers_change_nothing_and_waiting_is_logged(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    fields = merge(
+        tiny_recipe, {"processor": {"video_input": "frames"}, "flip_probability": 0.5, "crop_area": [0.5, 1]}
+    )
+    weights = []
+    for workers in (None, 2):
+        trainer = make({**fields, "dataloader_num_workers": workers}, tmp_path / str(workers))
+        assert trainer.args.dataloader_num_workers == (workers or 0)  # none by default where a CPU trains
+        trainer.train()
+        shares = [entry["waited_for_clips"] for entry in trainer.state.log_history if "loss" in entry]
+        assert len(shares) == 2 and all(0 < share < 1 for share in shares)
+        weights.append(trainer.model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_clips_stay_uint8_until_they_are_on_the_device(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trainer = make(merge(tiny_recipe, {"processor": {"video_input": "frames"}}), tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["pixel_values"].dtype == torch.uint8 and batch["special_pixel_values"].dtype == torch.float16
+    ready = trainer._prepare_inputs(batch)
+    assert ready["pixel_values"].dtype == ready["special_pixel_values"].dtype == torch.float32
+    assert ready["pixel_values"].shape == (8, 6, 3, 32, 32)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -183,6 +184,11 @@ class HSTATrainingArguments(TrainingArguments):
     logging_strategy: str = _field("epoch", "When to log the training loss.")
     save_total_limit: int | None = _field(2, "Checkpoints kept of a fold; two, so that a kill while writing is safe.")
     report_to: str | list[str] = _field("none", "Where else to log: none, tensorboard, …")
+    dataloader_num_workers: int | None = _field(  # type: ignore[assignment]
+        None,
+        "Processes that read clips ahead; the results do not depend on it. By default one less than there are "
+        "cores, 4 at most, where a GPU trains, and none where the cores themselves do.",
+    )
     dataloader_pin_memory: bool = _field(False, "Page-locked batches; of use on a GPU.")
     remove_unused_columns: bool = _field(False, "Has no effect here: clips hold only what the model reads.")
 
@@ -210,6 +216,12 @@ class HSTATrainingArguments(TrainingArguments):
                 f"save_total_limit is {self.save_total_limit}; keep 2 or more, or a run that is killed while it "
                 "writes a checkpoint has nothing to resume from."
             )
+
+    def num_workers(self) -> int:
+        """Processes that read clips ahead: `dataloader_num_workers`, or as many as suit the device."""
+        if self.dataloader_num_workers is not None:
+            return self.dataloader_num_workers
+        return 0 if self.device.type == "cpu" else max(0, min(4, (os.cpu_count() or 1) - 1))
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """Steps of warm-up: `warmup_epochs` of all epochs, unless `warmup_steps` is set."""

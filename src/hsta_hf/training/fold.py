@@ -104,6 +104,7 @@ def build_trainer(
     arguments = copy.copy(recipe.training)
     arguments.output_dir = str(folder / "checkpoints")
     arguments.seed = arguments.data_seed = seed
+    arguments.dataloader_num_workers = arguments.num_workers()
     arguments.lr_scheduler_kwargs = copy.deepcopy(recipe.training.lr_scheduler_kwargs)
     if not test_indices:
         arguments.eval_every_epochs = 0

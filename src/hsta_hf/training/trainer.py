@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,7 @@ class HSTATrainer(Trainer):
         kwargs.setdefault("compute_metrics", class_metrics)
         super().__init__(*args, **kwargs)
         self.finisher = finisher
+        self._waited, self._since = 0.0, time.perf_counter()
         self.model_accepts_loss_kwargs = False  # the loss is a mean over clips, not over tokens
         self.label_smoother = None  # transformers' knows cross-entropy only; see compute_loss
         self.average: MovingAverage | None = None
@@ -95,6 +98,24 @@ class HSTATrainer(Trainer):
         """Batches of stored numbers go to the device as they are, and are finished there."""
         inputs = super()._prepare_inputs(inputs)
         return inputs if self.finisher is None else self.finisher(inputs)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, torch.Tensor | int | None]:
+        """As in `Trainer`; how long it takes is how long the training waits for its loader."""
+        started = time.perf_counter()
+        try:
+            return super().get_batch_samples(epoch_iterator, num_batches, device)
+        finally:
+            self._waited += time.perf_counter() - started
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With each training loss, log which share of the time since the last one went into waiting for clips."""
+        if "loss" in logs:
+            now = time.perf_counter()
+            logs["waited_for_clips"] = round(self._waited / max(now - self._since, 1e-9), 4)
+            self._waited, self._since = 0.0, now
+        super().log(logs, start_time)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weights that decay: all but biases, LayerNorms and [CLS]."""
