@@ -88,7 +88,7 @@ def main() -> None:
         report_eyes(windows, aligner, detector)
         report_motion(windows, aligner, detector)
     for path in options.faceless:
-        report_faceless(path, options.face_detector, detector.score_threshold)
+        report_faceless(path, options.face_detector, detector)
 
 
 def read_video(path: Path) -> list[np.ndarray]:
@@ -302,14 +302,15 @@ def rms(flow: np.ndarray) -> float:
 # --- no faces ------------------------------------------------------------------------------------------------------
 
 
-def report_faceless(path: Path, weights: Path | None, threshold: float) -> None:
+def report_faceless(path: Path, weights: Path | None, detector: FaceDetector) -> None:
     """What is taken for a face in a video without faces."""
     doubtful = FaceDetector(weights, score_threshold=0.1)
     frames = read_video(path)
     scores = [max((face.score for face in doubtful.detect(frame)), default=0.0) for frame in frames]
+    wrong = sum(bool(detector.detect(frame)) for frame in frames)
     print(
-        f"# {path.name}: {len(frames)} frames, {sum(score >= threshold for score in scores)} with a face at the "
-        f"threshold {threshold:g}; highest score {max(scores):.2f}\n"
+        f"# {path.name}: {len(frames)} frames, {wrong} with a face at the threshold {detector.score_threshold:g}; "
+        f"highest score of what is none {max(scores):.2f} (0: below 0.1)\n"
     )
 
 
