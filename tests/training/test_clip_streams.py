@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from hsta_hf.data.labels import LabelAssignment, LabelScheme
 from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.prepare_options import FlowOptions
 from hsta_hf.training.arguments import AugmentationArguments, DataArguments
@@ -119,6 +120,22 @@ def test_an_apex_that_is_not_known_is_spotted_once(
     assert np.array_equal(again.spotted, spotted.spotted)
     annotated = build_cache(clips, processor(), DataArguments(), tmp_path)
     assert (annotated.spotted == -1).all()
+
+
+def test_clips_are_found_however_they_were_selected(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_labelled_clips(prepared, "casme3_7")
+    emotions = whole.column("emotion")
+    first_other = next(place for place, name in enumerate(emotions) if name != emotions[0])
+    tail = list(range(first_other, len(whole)))  # neighbours, which `datasets` keeps as a slice
+    for kept in (tail, tail[::2]):
+        assigned = LabelAssignment("some", tuple(kept), (0,) * len(kept), {})
+        monkeypatch.setattr(LabelScheme, "assign", lambda *_, result=assigned: result)
+        some = load_labelled_clips(prepared, "casme3_7")
+        assert some.places is not None
+        assert some.column("clip_id") == [whole.column("clip_id")[i] for i in kept]
+        for place in (0, 3, len(kept) - 1):
+            assert np.array_equal(some.places.read(place, [1, 0]), whole.frames(kept[place])[[1, 0]])
+            assert np.array_equal(some.frames(place), whole.frames(kept[place]))
 
 
 # ---- workers

@@ -193,7 +193,10 @@ class HSTATrainingArguments(TrainingArguments):
     remove_unused_columns: bool = _field(False, "Has no effect here: clips hold only what the model reads.")
 
     def __post_init__(self) -> None:
+        workers = self.dataloader_num_workers
+        self.dataloader_num_workers = 1 if workers is None else workers  # transformers compares numbers
         super().__post_init__()
+        self.dataloader_num_workers = workers
         for name in ("warmup_epochs", "ema_decay", "eval_every_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
@@ -221,7 +224,8 @@ class HSTATrainingArguments(TrainingArguments):
         """Processes that read clips ahead: `dataloader_num_workers`, or as many as suit the device."""
         if self.dataloader_num_workers is not None:
             return self.dataloader_num_workers
-        return 0 if self.device.type == "cpu" else max(0, min(4, (os.cpu_count() or 1) - 1))
+        fewest = 0 if self.dataloader_prefetch_factor is None and not self.dataloader_persistent_workers else 1
+        return fewest if self.device.type == "cpu" else max(fewest, min(4, (os.cpu_count() or 1) - 1))
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """Steps of warm-up: `warmup_epochs` of all epochs, unless `warmup_steps` is set."""

@@ -15,6 +15,7 @@ import numpy as np
 from hsta_hf.data.labels import Label, LabelScheme, get_label_scheme
 from hsta_hf.data.prepared import frames_at, load_prepared, prepared_info
 from hsta_hf.data.publish import prepared_folder
+from hsta_hf.training.mapped_files import MappedFrames, locate_frames
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class LabelledClips:
         synthetic: whether the database calls itself synthetic.
         fingerprint: digest of the clips, their key frames and their labels.
         flow: settings of the optical flow that is stored with the clips; None where none is.
+        places: where the frames of `rows` lie in files; None to find out when they are needed.
     """
 
     rows: datasets.Dataset
@@ -47,6 +49,7 @@ class LabelledClips:
     synthetic: bool
     fingerprint: str
     flow: Mapping[str, Any] | None = None
+    places: MappedFrames | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -93,12 +96,15 @@ def load_labelled_clips(path: str | Path, label_scheme: str) -> LabelledClips:
             f"{path}: label scheme {scheme.name!r} labels none of the {len(dataset)} clips; "
             f"their field {scheme.field!r} holds {sorted(assignment.dropped)[:8]}."
         )
-    rows = dataset.select(list(assignment.indices))
+    # Of the whole dataset, since neighbouring clips are selected as a slice, which does not say where it starts.
+    places = locate_frames(dataset).select(assignment.indices)
+    # As an array, of which `datasets` makes a fingerprint much faster than of a list.
+    rows = dataset.select(np.asarray(assignment.indices, dtype=np.int64))
     digest = hashlib.sha256(
         json.dumps([info.fingerprint, scheme.name, assignment.indices, assignment.labels]).encode()
     )
     return LabelledClips(
-        rows, assignment.labels, scheme, assignment.description, info.synthetic, digest.hexdigest(), info.flow
+        rows, assignment.labels, scheme, assignment.description, info.synthetic, digest.hexdigest(), info.flow, places
     )
 
 

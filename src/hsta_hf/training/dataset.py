@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from hsta_hf.data.labels import Label
 from hsta_hf.training.clip_streams import ClipStreams
@@ -53,8 +52,9 @@ class ClipCollator:
     """
 
     def __call__(self, clips: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        # torch's own collating: in a worker process it stacks right into the memory that is shared with the training.
         batch = {
-            name: torch.from_numpy(np.stack([clip[name] for clip in clips]))
+            name: default_collate([torch.from_numpy(clip[name]) for clip in clips])
             for name in clips[0]
             if name not in ("labels", "key")
         }

@@ -72,6 +72,11 @@ class MappedFrames:
     def __len__(self) -> int:
         return len(self.file)
 
+    def select(self, clips: Sequence[int]) -> MappedFrames:
+        """Only these clips, in this order."""
+        chosen = np.asarray(clips, dtype=np.int64)
+        return MappedFrames(self.files, self.file[chosen], self.start[chosen], self.shape[chosen])
+
     def read(self, clip: int, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """A copy of some frames of a clip: (len(positions), height, width, 3) uint8 RGB.
 
@@ -85,7 +90,7 @@ class MappedFrames:
 
 
 def locate_frames(rows: datasets.Dataset) -> MappedFrames:
-    """Find out where the frames of a prepared dataset, or of a selection of one, lie.
+    """Find out where the frames of a prepared dataset lie, or of a selection of it that is no slice of its table.
 
     Raises:
         ValueError: the dataset is not one that lies in files as `hsta prepare` writes them.

@@ -108,7 +108,7 @@ def build_cache(
     return ClipStreams(
         processor,
         arguments,
-        locate_frames(clips.rows),
+        clips.places if clips.places is not None else locate_frames(clips.rows),
         np.array([[key.onset, -1 if key.apex is None else key.apex, key.offset] for key in keys], dtype=np.int64),
         spotted,
         np.array([name_seed(name) for name in clips.column("clip_id")], dtype=np.uint64),
