@@ -315,7 +315,19 @@ def test_two_runs_for_one_output_do_not_mix(sound_root: Path, tmp_path: Path, mo
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_frames_of_a_long_clip_are_shrunk_as_they_are_read(sound_root: Path, monkeypatch: pytest.MonkeyPatch):
+class Shrink:
+    """An alignment that cuts out the corner."""
+
+    num_faces = 1
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        return frame[:16, :16].copy()
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_frames_of_a_long_clip_are_shrunk_as_they_are_read(
+    sound_root: Path, monkeypatch: pytest.MonkeyPatch, aligned: bool
+):
     """A recording of thousands of large frames must not lie in memory at its full size."""
     from hsta_hf.data import decode
     from hsta_hf.data.databases import get_database
@@ -330,7 +342,7 @@ def test_frames_of_a_long_clip_are_shrunk_as_they_are_read(sound_root: Path, mon
         return picture
 
     monkeypatch.setattr(decode, "read_frame", read)
-    decoded = decode.decode_clip(clip, size=16)
+    decoded = decode.decode_clip(clip, size=16, align=(lambda _: Shrink()) if aligned else None)
     assert not isinstance(decoded, tuple)
     assert decoded.frames.shape == (clip.num_frames, 16, 16, 3)
     assert len(alive) == clip.num_frames
