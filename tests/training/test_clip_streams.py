@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,42 @@ def test_batches_are_the_same_with_and_without_workers(clips: LabelledClips, con
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.parametrize(("side", "in_place"), [(None, STREAMS), (24, ())])
+def test_a_batch_is_its_clips_stacked_and_read_in_place_where_sizes_allow(
+    clips: LabelledClips, side: int | None, in_place: tuple[str, ...], tmp_path: Path
+) -> None:
+    height, width = clips.frames(0).shape[1:3]
+    size = {"height": side or height, "width": side or width}
+    streams = build_cache(clips, processor(size=size, special_size=None), DRAWN, tmp_path)
+    dataset = ClipDataset(streams, range(len(streams)), list(range(len(streams))), STREAMS)
+    for items in ([2, 0, 5], [Draw(3, (1, 0, 0)), Draw(0, (1, 0, 1))]):
+        read = dataset.__getitems__(items)
+        assert tuple(read.stacked) == in_place
+        batch, plain = ClipCollator()(read), ClipCollator()([dataset[item] for item in items])
+        assert batch.keys() == plain.keys()
+        assert all(torch.equal(batch[name], plain[name]) for name in batch)
+        for name in in_place:
+            assert batch[name].data_ptr() == read.stacked[name].data_ptr()
+
+
+def test_a_batch_of_a_worker_lies_in_shared_memory(clips: LabelledClips, tmp_path: Path) -> None:
+    height, width = clips.frames(0).shape[1:3]
+    streams = build_cache(clips, processor(size={"height": height, "width": width}), DRAWN, tmp_path)
+    dataset = ClipDataset(streams, range(4), [0] * 4, STREAMS)
+    if "fork" not in torch.multiprocessing.get_all_start_methods():
+        pytest.skip("this system cannot fork")
+    loader = DataLoader(dataset, 2, collate_fn=_SharedOnly(), num_workers=1, multiprocessing_context="fork")
+    assert [shared for batch in loader for shared in batch["shared"].tolist()] == [True] * 4
+
+
+class _SharedOnly(ClipCollator):
+    """Collates, and says whether each stream of pictures came in shared memory."""
+
+    def __call__(self, clips: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = super().__call__(clips)
+        return {"shared": torch.tensor([batch[name].is_shared() for name in STREAMS])}
+
+
 def test_a_worker_gets_names_and_positions_but_no_pictures(clips: LabelledClips, tmp_path: Path) -> None:
     streams = build_cache(clips, processor(special_input="difference"), DRAWN, tmp_path)
     dataset = ClipDataset(streams, [4, 5], [0, 1], STREAMS)
@@ -211,3 +248,10 @@ def test_stored_flow_is_taken_where_its_settings_are_the_processors(
     build_cache(with_flow, other, DataArguments(), tmp_path)
     printed = capsys.readouterr().out
     assert "computes its flow" in printed and "'height': 48" in printed and "'height': 32" in printed
+
+
+@pytest.mark.parametrize("positions", [[-1], [0, 999]])
+def test_a_frame_that_a_clip_lacks_is_no_other_frame(clips: LabelledClips, positions: list[int]) -> None:
+    assert clips.places is not None
+    with pytest.raises(IndexError, match="clip 2 has .* frames"):
+        clips.places.read(2, positions)

@@ -80,8 +80,30 @@ class ClipStreams:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def picture_shapes(self, clips: Sequence[int], streams: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Shape of one clip in those streams that need nothing but copying, and have one shape in all of `clips`.
+
+        These are streams of pictures that were prepared at the stream's size, with a set number of frames.
+        """
+        sizes = self.frames.shape[np.asarray(clips, dtype=np.int64), 1:]
+        numbers = {
+            "pixel_values": self.processor.num_frames if self.processor.do_sample_frames else None,
+            "special_pixel_values": len(self.processor.special_frames),
+        }
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in streams:
+            height, width = self._size(name) if self.processor.do_resize else sizes[0].tolist()
+            number = numbers[name]
+            if name not in self.cached and number and (sizes == (height, width)).all():
+                shapes[name] = (number, height, width, 3)
+        return shapes
+
     def read(
-        self, clip: int, streams: Sequence[str] = STREAMS, key: Sequence[int] | None = None
+        self,
+        clip: int,
+        streams: Sequence[str] = STREAMS,
+        key: Sequence[int] | None = None,
+        out: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
         """Streams of one clip.
 
@@ -91,6 +113,7 @@ class ClipStreams:
             key: without one, the clip as evaluation and the pipeline see it; with one, a version that the key draws.
                 Both streams are of the same version. Version 0 is evaluation's; where a stream is cached, the others
                 are those of the cache, else they are drawn from the key, new in every epoch.
+            out: by stream, arrays to read pictures into, of `picture_shapes`.
 
         Returns:
             By stream: frames as (frames, height, width, 3) uint8 RGB, motion as (frames, 3, height, width) finished.
@@ -108,7 +131,8 @@ class ClipStreams:
                 rng = clip_rng(key or (), 3)
             indices = self._indices(clip, rng)
             for name in pictures:
-                found[name] = self._resized(self.frames.read(clip, indices[name]), name)
+                place = None if out is None else out.get(name)
+                found[name] = self._resized(self.frames.read(clip, indices[name], place), name)
         return {name: found[name] for name in streams}
 
     def _indices(self, clip: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
@@ -126,11 +150,18 @@ class ClipStreams:
 
     def _resized(self, frames: np.ndarray, stream: str) -> np.ndarray:
         """(n, H, W, 3) uint8 at the size of the stream, resized as the processor does it."""
-        own = self.processor.special_size if stream == "special_pixel_values" else None
-        size = dict(own or self.processor.size)
-        if not self.processor.do_resize or frames.shape[1:3] == (size["height"], size["width"]):
+        height, width = self._size(stream)
+        if not self.processor.do_resize or frames.shape[1:3] == (height, width):
             return frames
         # Channels stay last in memory, where resizing is three times as fast.
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        resized = self.processor.resize(pictures, size=SizeDict(**size), resample=self.processor.resample)
+        resized = self.processor.resize(
+            pictures, size=SizeDict(height=height, width=width), resample=self.processor.resample
+        )
         return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
+
+    def _size(self, stream: str) -> tuple[int, int]:
+        """(height, width) of a stream's pictures."""
+        own = self.processor.special_size if stream == "special_pixel_values" else None
+        size = dict(own or self.processor.size)
+        return size["height"], size["width"]

@@ -77,16 +77,25 @@ class MappedFrames:
         chosen = np.asarray(clips, dtype=np.int64)
         return MappedFrames(self.files, self.file[chosen], self.start[chosen], self.shape[chosen])
 
-    def read(self, clip: int, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def read(self, clip: int, positions: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """A copy of some frames of a clip: (len(positions), height, width, 3) uint8 RGB.
+
+        Args:
+            clip: its position.
+            positions: which frames, counted from 0.
+            out: where to copy them to, an array of the result's shape; None makes one.
 
         Raises:
             IndexError: the clip has no such frame.
         """
         num_frames, height, width = self.shape[clip].tolist()
         path, start = self.files[self.file[clip]], int(self.start[clip])
+        chosen = np.asarray(positions, dtype=np.int64)
+        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < num_frames):
+            raise IndexError(f"clip {clip} has {num_frames} frames; {chosen.tolist()} were asked for")
         frames = np.memmap(path, np.uint8, mode="r", offset=start, shape=(num_frames, height, width, 3))
-        return np.take(np.asarray(frames), np.asarray(positions, dtype=np.int64), axis=0)
+        # Any mode but "raise" lets NumPy write into `out` without a copy of its own; the range is checked above.
+        return np.take(np.asarray(frames), chosen, axis=0, out=out, mode="clip")
 
 
 def locate_frames(rows: datasets.Dataset) -> MappedFrames:
