@@ -251,7 +251,9 @@ def test_stored_flow_is_taken_where_its_settings_are_the_processors(
 
 
 @pytest.mark.parametrize("positions", [[-1], [0, 999]])
-def test_a_frame_that_a_clip_lacks_is_no_other_frame(clips: LabelledClips, positions: list[int]) -> None:
-    assert clips.places is not None
-    with pytest.raises(IndexError, match="clip 2 has .* frames"):
-        clips.places.read(2, positions)
+def test_a_frame_that_a_clip_lacks_is_no_other_frame(
+    clips: LabelledClips, positions: list[int], tmp_path: Path
+) -> None:
+    streams = build_cache(clips, processor(), DRAWN, tmp_path)
+    with pytest.raises(IndexError, match=r"clip 2 has \d+ frames"):
+        streams.frames.read(2, positions)
