@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -66,15 +67,17 @@ def read_action_units(text: str) -> ActionUnits:
     used, so `1 + R12 or R15` is `1 + R12`. A question mark alone stands for a unit that nobody could tell.
 
     Args:
-        text: Units joined by `+` (commas, semicolons and spaces are understood as well).
+        text: Units joined by `+` (commas, semicolons and spaces are understood as well, and the full-width forms of
+            these and of digits, as Chinese keyboards write them).
     """
+    text = unicodedata.normalize("NFKC", text)
     read: dict[tuple[int, str], None] = {}
     unread: list[str] = []
     alternatives: list[str] = []
     doubtful: list[str] = []
     after_or = False
     joined = re.sub(r"\bAU\s+(?=\d)", "AU", text.strip(), flags=re.IGNORECASE)
-    for part in filter(None, re.split(r"[+,;\s]+", joined)):
+    for part in filter(None, re.split(r"[+,;、\s]+", joined)):
         if part.casefold() == _OR:
             after_or = bool(read) or bool(alternatives)
             if not after_or:

@@ -71,6 +71,8 @@ def _raw_tables(path: Path) -> list[tuple[str, list[tuple[Any, ...]]]]:
             return [(mark, [tuple(row) for row in csv.reader(lines, delimiter=mark)]) for mark in _DELIMITERS]
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         try:
+            for sheet in book.worksheets:
+                sheet.reset_dimensions()  # some programs write a wrong size of the sheet, by which rows would be lost
             return [(sheet.title, list(sheet.iter_rows(values_only=True))) for sheet in book.worksheets]
         finally:
             book.close()

@@ -41,7 +41,7 @@ class FrameFolders:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real_root = root.resolve()
-        self._listed: dict[tuple[Path, str], dict[int, Path]] = {}
+        self._listed: dict[tuple[Path, str], tuple[dict[int, Path], dict[int, tuple[str, ...]]]] = {}
 
     def _stays_inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self._real_root)
@@ -49,8 +49,9 @@ class FrameFolders:
     def frames(self, *parts: str, name: re.Pattern[str] = PLAIN_NUMBER) -> dict[int, Path]:
         """Frame number to file for the folder `root/parts…`, in increasing order.
 
-        Files whose name without its suffix is not `name`, or whose suffix is no picture's, are not frames. Of two
-        files with the same number (`7.jpg`, `007.jpg`) the first by name is taken.
+        Files whose name without its suffix is not `name`, whose suffix is no picture's, or whose name begins with a
+        dot (macOS leaves `._7.jpg` beside `7.jpg`), are not frames. Of two files with the same number (`7.jpg`,
+        `007.jpg`) the first by name is taken, and `repeated` names both.
 
         Args:
             parts: Folders below the root.
@@ -60,6 +61,19 @@ class FrameFolders:
             FileNotFoundError: if there is no such folder.
             UnsafePathError: if the folder or one of its frames is a link out of the root.
         """
+        return self._list(parts, name)[0]
+
+    def repeated(self, *parts: str, name: re.Pattern[str] = PLAIN_NUMBER) -> dict[int, tuple[str, ...]]:
+        """The frame numbers that several files of a folder have, with these files' names, the one taken first.
+
+        Args and errors are those of `frames`.
+        """
+        return self._list(parts, name)[1]
+
+    def _list(
+        self, parts: tuple[str, ...], name: re.Pattern[str]
+    ) -> tuple[dict[int, Path], dict[int, tuple[str, ...]]]:
+        """What `frames` and `repeated` return; a folder is read once."""
         folder = self.root.joinpath(*parts)
         key = (folder, name.pattern)
         if key not in self._listed:
@@ -67,18 +81,21 @@ class FrameFolders:
                 raise UnsafePathError(f"{folder} is a link out of {self.root}; it is refused ({_REMEDY})")
             if not folder.is_dir():
                 raise FileNotFoundError(f"{NO_FOLDER} {folder}")
-            found: dict[int, Path] = {}
+            found: dict[int, list[Path]] = {}
             with os.scandir(folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     stem, suffix = os.path.splitext(entry.name)
                     match = name.fullmatch(stem)
-                    if suffix.lower() not in FRAME_SUFFIXES or match is None:
+                    if suffix.lower() not in FRAME_SUFFIXES or match is None or entry.name.startswith("."):
                         continue
                     path = folder / entry.name
                     if entry.is_symlink() and not self._stays_inside(path):
                         raise UnsafePathError(f"{path} is a link out of {self.root}; it is refused ({_REMEDY})")
-                    found.setdefault(int(match.group(1)), path)
-            self._listed[key] = dict(sorted(found.items()))
+                    found.setdefault(int(match.group(1)), []).append(path)
+            self._listed[key] = (
+                {number: files[0] for number, files in sorted(found.items())},
+                {number: tuple(path.name for path in files) for number, files in found.items() if len(files) > 1},
+            )
         return self._listed[key]
 
 

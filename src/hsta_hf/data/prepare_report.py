@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from hsta_hf.data.clip import APEX_SPOTTED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases import get_database
 from hsta_hf.data.databases.base import ERROR, LoadReport, Problem
 from hsta_hf.data.databases.timing import NO_FRAME
 from hsta_hf.data.frame_folders import NO_FOLDER
-
-if TYPE_CHECKING:
-    from hsta_hf.data.prepare import PrepareReport
 
 # A terminal shows this many problems; report.md has all.
 SHOWN_PROBLEMS = 10
@@ -262,9 +258,3 @@ def padded_tables(lines: Sequence[str]) -> list[str]:
             result.append(line)
     finish()
     return result
-
-
-def write_report(path: Path, report: PrepareReport) -> None:
-    """Write report.md of a prepared dataset."""
-    lines = report_lines(report.load, report.clips, report.problems)
-    path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

@@ -25,7 +25,7 @@ from hsta_hf.data.databases.annotated_database import (
 from hsta_hf.data.databases.base import ERROR, WARNING, Correction, Problem
 from hsta_hf.data.databases.frame_versions import FrameVersion
 from hsta_hf.data.databases.known_mistakes import Known
-from hsta_hf.data.databases.timing import Timing, resolve_timing
+from hsta_hf.data.databases.timing import Timing, frame_number, resolve_timing
 from hsta_hf.data.frame_folders import FrameFolders, UnsafePathError, safe_name
 
 _KINDS = ("micro", "macro")
@@ -152,6 +152,7 @@ class RowReader:
         parts = (*self.below, subject, filename, *([database.folder_below] if database.folder_below else []))
         try:
             on_disk = self.folders.frames(*parts, name=self.version.frame_name)
+            repeated = self.folders.repeated(*parts, name=self.version.frame_name)
         except (OSError, UnsafePathError) as error:
             findings.problem("frames", f"{error}; the clip is left out", ERROR)
             return None
@@ -164,6 +165,7 @@ class RowReader:
             apex_cell=cells[APEX],
             offset_cell=cells[OFFSET],
             longest_seconds=database.longest_seconds,
+            repeated=repeated,
         )
         for role, message, severity in timing.findings:
             findings.problem(role, message, severity)
@@ -182,7 +184,7 @@ class RowReader:
     ) -> dict[str, int | None]:
         """Onset, apex and offset, known mistakes corrected."""
         database = self.database
-        times = {role: _frame_number(cells[role]) for role in (ONSET, APEX, OFFSET)}
+        times = {role: frame_number(cells[role]) for role in (ONSET, APEX, OFFSET)}
         onset, apex, offset = times[ONSET], times[APEX], times[OFFSET]
         found: dict[str, Known] = {}
         if onset is not None and apex is not None and offset is not None:
@@ -296,9 +298,3 @@ class _Findings:
     def correct(self, role: str, before: str, after: str, reason: str) -> None:
         field = self.database.column(role)
         self.corrections.append(Correction(self.clip, field, before, after, reason, self.source))
-
-
-def _frame_number(text: str) -> int | None:
-    """A frame number; None for anything that is no whole number ("/", "", "-1" are how owners say unknown)."""
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() else None

@@ -28,7 +28,7 @@ from hsta_hf.data.annotation_table import AnnotationError, AnnotationRow, find_a
 from hsta_hf.data.clip import APEX_ANNOTATED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases.base import ERROR, WARNING, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
-from hsta_hf.data.databases.timing import resolve_timing
+from hsta_hf.data.databases.timing import frame_number, resolve_timing
 from hsta_hf.data.frame_folders import FRAME_SUFFIXES, NO_FOLDER, FrameFolders, UnsafePathError, safe_name
 from hsta_hf.data.video_facts import VideoFacts, video_facts
 
@@ -152,18 +152,18 @@ class _Reader:
         except (OSError, ValueError) as error:
             return left_out("frames", str(error))
         if recording.video is None:
-            self._name_odd_pictures(self.root.joinpath(*parts), recording, name, source)
+            self._name_odd_pictures(parts, recording, name, source)
 
         fps = _number(cells["fps"]) if cells["fps"] else recording.fps
         if fps is None or fps <= 0:
             what = f"{cells['fps']!r} is not a number of frames per second"
             kind = "pictures do" if recording.video is None else "this video does"
             return left_out("fps", what if cells["fps"] else f"empty, and {kind} not say: fill in the column")
-        onset = _frame_number(cells["onset"]) if cells["onset"] else recording.numbers[0]
+        onset = frame_number(cells["onset"]) if cells["onset"] else recording.numbers[0]
         if onset is None:
             return left_out("onset", f"{cells['onset']!r} is not a frame number")
-        offset = _frame_number(cells["offset"]) if cells["offset"] else recording.numbers[-1]
-        apex = _frame_number(cells["apex"])
+        offset = frame_number(cells["offset"]) if cells["offset"] else recording.numbers[-1]
+        apex = frame_number(cells["apex"])
         timing = resolve_timing(
             onset, apex, offset, recording.numbers, fps, apex_cell=cells["apex"], offset_cell=cells["offset"]
         )
@@ -246,15 +246,17 @@ class _Reader:
             raise facts
         return facts
 
-    def _name_odd_pictures(self, folder: Path, recording: _Recording, clip: str, source: str) -> None:
+    def _name_odd_pictures(self, parts: tuple[str, ...], recording: _Recording, clip: str, source: str) -> None:
         """Report, once a folder, the pictures in it that are no frames."""
+        folder = self.root.joinpath(*parts)
         if folder in self._looked_at:
             return
         self._looked_at.add(folder)
-        taken = {path.name for path in recording.pictures.values()}
-        odd = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in FRAME_SUFFIXES and p.name not in taken]
-        again = [name for name in odd if _LAST_NUMBER.fullmatch(Path(name).stem)]
-        unnumbered = [name for name in odd if name not in again]
+        repeated = self.folders.repeated(*parts, name=_LAST_NUMBER)
+        again = sorted(name for names in repeated.values() for name in names[1:])
+        taken = {*again, *(path.name for path in recording.pictures.values())}
+        pictures = (path.name for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES)
+        unnumbered = sorted(name for name in pictures if name not in taken and not name.startswith("."))
         if again:
             message = f"{_names(again)}: a number that another picture of the folder has, too; left out"
             self.problems.append(Problem(clip, "frames", message, ERROR, source))
@@ -290,10 +292,6 @@ def _says_the_same(first: MicroExpressionClip, second: MicroExpressionClip) -> b
         return clip.subject, clip.apex, clip.emotion, clip.objective_class, clip.action_units
 
     return said(first) == said(second)
-
-
-def _frame_number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _number(text: str) -> float | None:

@@ -144,13 +144,18 @@ def _choose(camera: _Camera, root: Path, variant: str | None) -> tuple[Path, str
 
 
 def _camera_folders(camera: _Camera, root: Path) -> Iterator[Path]:
-    """`root` itself, if it is the camera's folder; else the camera's folders in it and in its folders."""
+    """`root` itself, if it is the camera's folder; else the camera's folders in it and in its folders.
+
+    A zip unpacks into a folder of its own name, which may lie in another of that name.
+    """
     others = {other.folder.casefold() for other in _CAMERAS} - {camera.folder.casefold()}
     name = root.resolve().name.casefold()
     if name not in others and any(_child(subject, "micro") for subject in _folders(root) if _is_subject(subject)):
         yield root
         return
-    for container in (root, *_folders(root)):
+    below = _folders(root)
+    nested = [child for folder in below if (child := _child(folder, folder.name)) is not None]
+    for container in (root, *below, *nested):
         folder = _child(container, camera.folder)
         if folder is not None:
             yield folder
@@ -226,7 +231,8 @@ class _Reader:
         self._check_name(clip, subject, label, folder)
         pattern = _FRAME_NAMES[self.variant]
         try:
-            on_disk = self.frames.frames(*folder.relative_to(self.root).parts, name=pattern)
+            parts = folder.relative_to(self.root).parts
+            on_disk, repeated = self.frames.frames(*parts, name=pattern), self.frames.repeated(*parts, name=pattern)
         except (OSError, UnsafePathError) as error:
             self._problem(clip, "frames", f"{error}; the clip is left out", ERROR, folder)
             return
@@ -235,7 +241,7 @@ class _Reader:
             message = f"fewer than 2 frames called {called} ({len(on_disk)}); the clip is left out"
             self._problem(clip, "frames", message, ERROR, folder)
             return
-        timing = resolve_timing(min(on_disk), None, max(on_disk), on_disk, self.camera.fps)
+        timing = resolve_timing(min(on_disk), None, max(on_disk), on_disk, self.camera.fps, repeated=repeated)
         clip = f"{clip}/{timing.onset}/?/{timing.offset}"
         for field, message, severity in timing.findings:
             if field != "Apex":  # no clip of SMIC has one: that is no finding about this clip

@@ -14,11 +14,13 @@ The rules, in order:
    and a special stream of onset and apex would see the same frame twice.
 6. Frames missing between onset and offset are reported, and the clip keeps those that exist.
 7. A clip of fewer than two frames is left out.
+8. Of several files with the number of one frame the first by name is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hsta_hf.data.databases.base import ERROR, WARNING
@@ -26,6 +28,7 @@ from hsta_hf.data.frame_folders import describe_numbers
 
 LONGEST_SECONDS = 0.5
 NO_FRAME = "there is no frame"
+_SHOWN_REPEATED = 3
 
 
 @dataclass
@@ -52,6 +55,15 @@ class Timing:
         return bool(self.frame_numbers)
 
 
+def frame_number(cell: str) -> int | None:
+    """A frame number; None for anything that is no whole number ("/", "", "-1" are how owners say unknown).
+
+    Programs that write tables make 46.0 of 46 in a column with empty cells.
+    """
+    match = re.fullmatch(r"([0-9]+)(?:\.0+)?", cell.strip(), re.ASCII)
+    return int(match.group(1)) if match else None
+
+
 def _unread(cell: str) -> str:
     """What to say about a cell that is no frame number; "" for the owners' ways to leave one unknown."""
     return "" if cell.strip() in ("", "/", "-1") else f"{cell!r} is not a frame number"
@@ -67,6 +79,7 @@ def resolve_timing(
     apex_cell: str = "",
     offset_cell: str = "",
     longest_seconds: float | None = LONGEST_SECONDS,
+    repeated: Mapping[int, Sequence[str]] | None = None,
 ) -> Timing:
     """Apply the rules of this module to one annotation row.
 
@@ -79,6 +92,7 @@ def resolve_timing(
         apex_cell: What the annotation says where `apex` is None; the finding shows it.
         offset_cell: What the annotation says where `offset` is None; the finding shows it.
         longest_seconds: How long after its apex an expression may last, for rule 2; None where nobody can say.
+        repeated: The numbers that several files have, with their names, the one that is used first.
 
     Returns:
         What is used, and what was found.
@@ -130,5 +144,10 @@ def resolve_timing(
     if len(present) < len(inside):
         absent = [number for number in inside if number not in frames]
         note(("frames", f"{len(absent)} of {len(inside)} missing: {describe_numbers(absent)}", ERROR))
+    twice = [number for number in present if number in (repeated or {})]
+    if repeated and twice:
+        shown = "; ".join(f"frame {number} is {' and '.join(repeated[number])}" for number in twice[:_SHOWN_REPEATED])
+        more = f" and {len(twice) - _SHOWN_REPEATED} more such frames" if len(twice) > _SHOWN_REPEATED else ""
+        note(("frames", f"{shown}{more}: of files with one number the first is used; remove the others", WARNING))
     timing.frame_numbers = present
     return timing
