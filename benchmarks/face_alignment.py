@@ -21,15 +21,8 @@ from tqdm import tqdm
 
 from hsta_hf.data.databases import DATABASES, get_database
 from hsta_hf.data.decode import FaceNotFoundError, decode_clip, read_frame
-from hsta_hf.data.face_alignment import (
-    TEMPLATE,
-    FaceAligner,
-    FaceDetector,
-    OnsetAlignment,
-    compose,
-    fit_similarity,
-    warp_similarity,
-)
+from hsta_hf.data.face_alignment import FaceAligner, FaceDetector, OnsetAlignment
+from hsta_hf.data.face_geometry import TEMPLATE, compose, fit_similarity, warp_similarity
 from hsta_hf.optical_flow_hsta import head_motion, optical_flow
 from hsta_hf.video_reading_hsta import VideoFileReader
 

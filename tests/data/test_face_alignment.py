@@ -10,19 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from hsta_hf.data import face_alignment
+from hsta_hf.data import face_detector
 from hsta_hf.data.decode import FaceNotFoundError
-from hsta_hf.data.face_alignment import (
-    TEMPLATE,
-    Face,
-    FaceAligner,
-    FaceDetector,
-    compose,
-    detector_weights,
-    fit_similarity,
-    transform_points,
-    warp_similarity,
-)
+from hsta_hf.data.face_alignment import FaceAligner
+from hsta_hf.data.face_detector import Face, FaceDetector, detector_weights
+from hsta_hf.data.face_geometry import TEMPLATE, compose, fit_similarity, transform_points, warp_similarity
 from hsta_hf.video_reading_hsta import VideoFileReader
 
 EVEN = np.ones(5)
@@ -241,7 +233,7 @@ def test_stabilising_is_off_unless_asked_for() -> None:
 def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match=r"yunet\.onnx is no file"):
         FaceDetector(tmp_path / "yunet.onnx")
-    monkeypatch.setenv(face_alignment.DETECTOR_VARIABLE, str(tmp_path / "other.onnx"))
+    monkeypatch.setenv(face_detector.DETECTOR_VARIABLE, str(tmp_path / "other.onnx"))
     with pytest.raises(FileNotFoundError, match=r"other\.onnx, which HSTA_FACE_DETECTOR names, is no file"):
         FaceDetector()
 
@@ -255,14 +247,14 @@ def test_a_file_that_is_no_onnx_is_named(tmp_path: Path, content: bytes) -> None
 
 
 def test_without_a_connection_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(face_alignment.DETECTOR_VARIABLE, raising=False)
+    monkeypatch.delenv(face_detector.DETECTOR_VARIABLE, raising=False)
     asked = []
 
     def out_of_reach(repository: str, name: str, revision: str) -> str:
         asked.append((repository, name, revision))
-        raise face_alignment.LocalEntryNotFoundError("offline")
+        raise face_detector.LocalEntryNotFoundError("offline")
 
-    monkeypatch.setattr(face_alignment, "hf_hub_download", out_of_reach)
+    monkeypatch.setattr(face_detector, "hf_hub_download", out_of_reach)
     with pytest.raises(FileNotFoundError, match=r"could not be reached.*hf download.*--face-detector PATH"):
         detector_weights()
     assert asked == [("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx", asked[0][2])]

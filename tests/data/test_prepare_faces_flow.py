@@ -16,7 +16,8 @@ import torch
 from hsta_hf.data import prepare as prepare_module
 from hsta_hf.data import prepare_job
 from hsta_hf.data.databases import get_database
-from hsta_hf.data.face_alignment import Face, FaceAligner, warp_similarity
+from hsta_hf.data.face_alignment import Face, FaceAligner
+from hsta_hf.data.face_geometry import warp_similarity
 from hsta_hf.data.prepare import FlowOptions, PrepareError, PrepareOptions, PrepareReport
 from hsta_hf.data.prepared import MANIFEST, flow_at, frames_at, load_prepared, prepared_info
 from hsta_hf.video_processing_hsta import HSTAVideoProcessor

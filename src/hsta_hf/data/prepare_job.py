@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from hsta_hf import frame_selection, optical_flow_hsta, video_reading_hsta
-from hsta_hf.data import decode, face_alignment
+from hsta_hf.data import decode, face_alignment, face_detector, face_geometry
 from hsta_hf.data.clip import APEX_SPOTTED, MicroExpressionClip
 from hsta_hf.data.databases.base import WARNING, Problem
 from hsta_hf.data.decode import cut_clip, decode_clip
@@ -157,7 +157,8 @@ _BINARY = ("frames", "flow")
 
 def _code_digest() -> str:
     """Changes with the code that makes rows, so that a newer hsta-hf takes nothing over from a run of an older one."""
-    modules = (decode, face_alignment, frame_selection, optical_flow_hsta, video_reading_hsta)
+    faces = (face_alignment, face_detector, face_geometry)
+    modules = (decode, *faces, frame_selection, optical_flow_hsta, video_reading_hsta)
     files = [Path(__file__), *(Path(str(module.__file__)) for module in modules)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

@@ -24,7 +24,7 @@ import hsta_hf
 from hsta_hf.data.contact_sheet import FIELDS, ContactSheet, write_contact_sheets
 from hsta_hf.data.databases.base import ERROR
 from hsta_hf.data.disk_space import describe_bytes
-from hsta_hf.data.face_alignment import DETECTOR_REPOSITORY
+from hsta_hf.data.face_detector import DETECTOR_REPOSITORY
 from hsta_hf.data.prepare_parts import FinishedClip
 from hsta_hf.data.prepare_report import report_lines
 from hsta_hf.data.prepared import FEATURES, FORMAT_VERSION, MANIFEST, frames_at
