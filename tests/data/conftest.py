@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import openpyxl
 import pytest
+from owners.files import write_table
 
 HEADER = ("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion")
 OWNERS_NAME = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
@@ -57,17 +56,7 @@ class Casme3Tree:
 
     def save(self, name: str = OWNERS_NAME, header: tuple[str, ...] = HEADER) -> Path:
         """Write the annotation, as .xlsx or .csv by the name's ending."""
-        path = self.root / name
-        if name.endswith(".csv"):
-            with path.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([header, *self.rows])
-        else:
-            book = openpyxl.Workbook()
-            sheet = book.active
-            assert sheet is not None
-            for row in [header, *self.rows]:
-                sheet.append(list(row))
-            book.save(path)
+        write_table(self.root / name, [header, *self.rows])
         return self.root
 
 

@@ -7,12 +7,13 @@ Rows become clips in `annotated_rows.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hsta_hf.data.annotation_table import AnnotationError, find_annotation, read_annotation
 from hsta_hf.data.databases.annotated_database import OBJECTIVE, ONSET, AnnotatedDatabase, Counts
 from hsta_hf.data.databases.annotated_rows import RowReader
-from hsta_hf.data.databases.base import DatabaseError, LoadReport
+from hsta_hf.data.databases.base import Database, DatabaseError, LoadReport
 from hsta_hf.data.databases.frame_versions import find_version, listing
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import NO_FRAME
@@ -20,6 +21,21 @@ from hsta_hf.data.frame_folders import NO_FOLDER
 
 # So many rows without a folder are no accident: the layout is looked at.
 _MANY = 20
+
+
+def as_database(database: AnnotatedDatabase) -> Database:
+    """What a module of such a database puts into its `DATABASES`: it is read by `load_annotated`."""
+    table = f"the owner's .xlsx{f' of {database.kind}-expressions' if database.kind else ''}"
+    versions = [version for version in database.versions if version.name]
+    return Database(
+        name=database.name,
+        title=database.title,
+        layout=f"{database.frames_layout} and {table} in ROOT{' or above' if database.table_above else ''}",
+        load=partial(load_annotated, database),
+        variants=tuple(version.name for version in versions),
+        aligned_variants=tuple(version.name for version in versions if version.aligned),
+        layout_hint=partial(layout_hint, database),
+    )
 
 
 def load_annotated(

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 from hsta_hf.data.action_units import OBJECTIVE_CLASSES
 from hsta_hf.data.annotation_table import AnnotationError, read_annotation
-from hsta_hf.data.databases import annotated
+from hsta_hf.data.databases.annotated import as_database
 from hsta_hf.data.databases.annotated_database import (
     APEX,
     EMOTION,
@@ -28,7 +27,7 @@ from hsta_hf.data.databases.annotated_database import (
     AnnotatedDatabase,
     Counts,
 )
-from hsta_hf.data.databases.base import Database, DatabaseError, LoadReport
+from hsta_hf.data.databases.base import Database, DatabaseError
 from hsta_hf.data.databases.frame_versions import FrameVersion
 from hsta_hf.data.databases.known_mistakes import Known, UnprovenOffset
 
@@ -159,32 +158,4 @@ CASME2 = AnnotatedDatabase(
     table_above=True,
 )
 
-
-def load(root: str | Path, annotation: str | Path | None = None, variant: str | None = None) -> LoadReport:
-    """Read CASME II.
-
-    Args:
-        root: The folder that holds `CASME2_RAW_selected`, `Cropped` or both, or one of these.
-        annotation: The coding table; None looks for it in `root` and above.
-        variant: "raw" or "cropped"; None takes the raw frames where they are there.
-
-    Returns:
-        The usable clips and everything that was found wrong, by clip. No bad row raises.
-
-    Raises:
-        DatabaseError: if there is no such folder, no frames of that variant, or no annotation that can be read.
-    """
-    return annotated.load_annotated(CASME2, root, annotation, variant)
-
-
-DATABASES: tuple[Database, ...] = (
-    Database(
-        name=CASME2.name,
-        title=CASME2.title,
-        layout=f"{FRAMES_LAYOUT} and the owner's .xlsx in ROOT or above",
-        load=load,
-        variants=tuple(version.name for version in VERSIONS),
-        aligned_variants=tuple(version.name for version in VERSIONS if version.aligned),
-        layout_hint=partial(annotated.layout_hint, CASME2),
-    ),
-)
+DATABASES: tuple[Database, ...] = (as_database(CASME2),)

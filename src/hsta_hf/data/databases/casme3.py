@@ -8,10 +8,8 @@ recording of which several annotation rows are parts. The annotation is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 
-from hsta_hf.data.databases import annotated
+from hsta_hf.data.databases.annotated import as_database
 from hsta_hf.data.databases.annotated_database import (
     APEX,
     EMOTION,
@@ -23,7 +21,7 @@ from hsta_hf.data.databases.annotated_database import (
     UNITS,
     AnnotatedDatabase,
 )
-from hsta_hf.data.databases.base import Database, LoadReport
+from hsta_hf.data.databases.base import Database
 from hsta_hf.data.databases.known_mistakes import Known
 from hsta_hf.data.labels import CASME3_EMOTIONS
 
@@ -87,30 +85,4 @@ CASME3 = AnnotatedDatabase(
     published=(PUBLISHED_COUNTS,),
 )
 
-
-def load(root: str | Path, annotation: str | Path | None = None, variant: str | None = None) -> LoadReport:
-    """Read CAS(ME)^3 part A.
-
-    Args:
-        root: The folder that holds the subjects' folders and the annotation.
-        annotation: The annotation file; None looks for it in `root`.
-        variant: Must be None: there is one version of the frames.
-
-    Returns:
-        The usable clips and everything that was found wrong, by clip. No bad row raises.
-
-    Raises:
-        DatabaseError: if there is no such folder, or no annotation that can be read.
-    """
-    return annotated.load_annotated(CASME3, root, annotation, variant)
-
-
-DATABASES: tuple[Database, ...] = (
-    Database(
-        name=CASME3.name,
-        title=CASME3.title,
-        layout=f"{FRAMES_LAYOUT} and the owner's .xlsx in ROOT",
-        load=load,
-        layout_hint=partial(annotated.layout_hint, CASME3),
-    ),
-)
+DATABASES: tuple[Database, ...] = (as_database(CASME3),)

@@ -8,13 +8,11 @@ whose offset is unknown, so that such a row is left out rather than guessed.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
-from hsta_hf.data.databases import annotated
+from hsta_hf.data.databases.annotated import as_database
 from hsta_hf.data.databases.annotated_database import KIND, AnnotatedDatabase
-from hsta_hf.data.databases.base import Database, LoadReport
-from hsta_hf.data.databases.casme3 import CASME3, COLUMNS, FRAMES_LAYOUT
+from hsta_hf.data.databases.base import Database
+from hsta_hf.data.databases.casme3 import CASME3, COLUMNS
 
 CASME3_MACRO: AnnotatedDatabase = replace(
     CASME3,
@@ -33,31 +31,4 @@ CASME3_MACRO: AnnotatedDatabase = replace(
     published=({"rows": {"all": 3346}, "subjects": {"all": 98}},),
 )
 
-
-def load(root: str | Path, annotation: str | Path | None = None, variant: str | None = None) -> LoadReport:
-    """Read the macro-expressions of CAS(ME)^3 part A.
-
-    Args:
-        root: The folder that holds the subjects' folders and the annotation.
-        annotation: The annotation file; None looks for it in `root`.
-        variant: Must be None: there is one version of the frames.
-
-    Returns:
-        The usable clips and everything that was found wrong, by clip; `left_out` counts the micro-expressions. No bad
-        row raises.
-
-    Raises:
-        DatabaseError: if there is no such folder, or no annotation that can be read.
-    """
-    return annotated.load_annotated(CASME3_MACRO, root, annotation, variant)
-
-
-DATABASES: tuple[Database, ...] = (
-    Database(
-        name=CASME3_MACRO.name,
-        title=CASME3_MACRO.title,
-        layout=f"{FRAMES_LAYOUT} and the owner's .xlsx of macro-expressions in ROOT",
-        load=load,
-        layout_hint=partial(annotated.layout_hint, CASME3_MACRO),
-    ),
-)
+DATABASES: tuple[Database, ...] = (as_database(CASME3_MACRO),)

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 
-from hsta_hf.data.databases import annotated
+from hsta_hf.data.databases.annotated import as_database
 from hsta_hf.data.databases.annotated_database import (
     APEX,
     EMOTION,
@@ -26,7 +24,7 @@ from hsta_hf.data.databases.annotated_database import (
     AnnotatedDatabase,
     Counts,
 )
-from hsta_hf.data.databases.base import Database, LoadReport
+from hsta_hf.data.databases.base import Database
 from hsta_hf.data.databases.frame_versions import FrameVersion
 from hsta_hf.data.databases.known_mistakes import UnprovenOffset
 
@@ -96,30 +94,4 @@ SAMM = AnnotatedDatabase(
     table_above=True,
 )
 
-
-def load(root: str | Path, annotation: str | Path | None = None, variant: str | None = None) -> LoadReport:
-    """Read SAMM.
-
-    Args:
-        root: The folder that holds the subjects' folders, or the one above it.
-        annotation: The table of FACS codes; None looks for it in `root` and above.
-        variant: Must be None: there is one version of the frames.
-
-    Returns:
-        The usable clips and everything that was found wrong, by clip. No bad row raises.
-
-    Raises:
-        DatabaseError: if there is no such folder, no frames in it, or no annotation that can be read.
-    """
-    return annotated.load_annotated(SAMM, root, annotation, variant)
-
-
-DATABASES: tuple[Database, ...] = (
-    Database(
-        name=SAMM.name,
-        title=SAMM.title,
-        layout=f"{FRAMES_LAYOUT} and the owner's .xlsx in ROOT or above",
-        load=load,
-        layout_hint=partial(annotated.layout_hint, SAMM),
-    ),
-)
+DATABASES: tuple[Database, ...] = (as_database(SAMM),)
