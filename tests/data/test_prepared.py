@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pytest
 
+from hsta_hf.data import prepare as prepare_module
 from hsta_hf.data import prepare_parts
+from hsta_hf.data.databases import LoadReport, get_database
 from hsta_hf.data.decode import frame_hash, read_frame
 from hsta_hf.data.prepare import FlowOptions, PrepareOptions, prepare
 from hsta_hf.data.prepared import (
@@ -111,3 +116,18 @@ def test_few_record_batches_however_many_clips(out: Path):
         with pa.memory_map(str(path)) as source:
             batches += sum(1 for _ in pa.ipc.open_stream(source))
     assert batches == 2, "clips that share a file share a batch"
+
+
+def test_a_name_in_two_databases_is_two_subjects(sound_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = get_database("casme3")
+
+    def composite(*arguments: Any) -> LoadReport:
+        report = real.load(*arguments)
+        first, *others = report.clips
+        assert first.subject == others[0].subject
+        return dataclasses.replace(report, clips=(dataclasses.replace(first, database="samm"), *others))
+
+    monkeypatch.setattr(prepare_module, "get_database", lambda _: dataclasses.replace(real, load=composite))
+    prepare("casme3", sound_root, tmp_path / "out", PrepareOptions(faces="keep"), progress=False)
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text(encoding="utf-8"))
+    assert (manifest["databases"], manifest["num_subjects"]) == (["casme3", "samm"], 4)
