@@ -10,6 +10,8 @@ from typing import Any
 
 import openpyxl
 
+from hsta_hf.data.frame_folders import plain_letters
+
 TABLE_SUFFIXES: tuple[str, ...] = (".xlsx", ".csv")
 # Some owners put prose above the header; it is looked for in this many rows.
 _HEADER_WITHIN = 20
@@ -56,10 +58,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
-
-
-def _header_key(text: str) -> str:
-    return "".join(character for character in text.casefold() if character.isalnum())
 
 
 def _raw_tables(path: Path) -> list[tuple[str, list[tuple[Any, ...]]]]:
@@ -117,11 +115,11 @@ def read_table(
         AnnotationError: as `read_annotation`.
     """
     wanted_columns = {**columns, **(optional or {})}
-    keys = {name: {_header_key(alias) for alias in (name, *aliases)} for name, aliases in wanted_columns.items()}
+    keys = {name: {plain_letters(alias) for alias in (name, *aliases)} for name, aliases in wanted_columns.items()}
     fewest_missing = list(columns)
     for _, rows in _raw_tables(path):
         for header_at, header in enumerate(rows[:_HEADER_WITHIN]):
-            found = [_header_key(_text(cell)) for cell in header]
+            found = [plain_letters(_text(cell)) for cell in header]
             places = {
                 name: next((place for place, key in enumerate(found) if key and key in wanted), None)
                 for name, wanted in keys.items()

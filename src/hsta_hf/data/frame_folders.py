@@ -28,6 +28,11 @@ def safe_name(name: str, field: str) -> str:
     return name
 
 
+def plain_letters(name: str) -> str:
+    """The letters and digits of a name, case aside: what is compared where spaces and punctuation do not matter."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
 _REMEDY = "copy the frames in, or give the real folder as ROOT and name your table with --annotation"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hsta_hf.data.databases.base import DatabaseError
+from hsta_hf.data.frame_folders import plain_letters
 
 _SHOWN_ENTRIES = 5
 
@@ -82,12 +83,12 @@ def _found(
     """Version name to the folders below `root` that hold its subjects, for the versions that are there."""
     found: dict[str, tuple[str, ...]] = {}
     for version in versions:
-        keys = [_key(folder) for folder in version.folders]
+        keys = [plain_letters(folder) for folder in version.folders]
         for key in keys:
             for name in _folders(root):
-                if _key(name) != key:
+                if plain_letters(name) != key:
                     continue
-                nested = [(name, child) for child in _folders(root / name) if _key(child) in keys]
+                nested = [(name, child) for child in _folders(root / name) if plain_letters(child) in keys]
                 for parts in ((name,), *nested):
                     if _has_subjects(root.joinpath(*parts), subject_folder):
                         found.setdefault(version.name, parts)
@@ -111,8 +112,8 @@ def _version_of(
             for version in versions:
                 if any(version.frame_name.fullmatch(stem) for stem in stems):
                     return version
-    name = _key(folder.resolve().name)
-    named = (version for version in versions if name in {_key(known) for known in version.folders})
+    name = plain_letters(folder.resolve().name)
+    named = (version for version in versions if name in {plain_letters(known) for known in version.folders})
     return next(named, versions[0] if len(versions) == 1 else None)
 
 
@@ -124,7 +125,3 @@ def _folders(folder: Path) -> Iterator[str]:
     """Names of the folders in a folder, in order."""
     with os.scandir(folder) as entries:
         yield from sorted(entry.name for entry in entries if entry.is_dir())
-
-
-def _key(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())

@@ -25,6 +25,7 @@ import yaml
 from hsta_hf.data.clip import MicroExpressionClip
 from hsta_hf.data.databases.base import WARNING, Correction, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
+from hsta_hf.data.frame_folders import plain_letters
 
 NAME = "megc2019"
 TITLE = "MEGC 2019 composite"
@@ -200,7 +201,7 @@ def _places_in(root: Path) -> dict[Member, _Place]:
     entries = sorted(path for path in root.iterdir() if path.is_dir())
     places = {}
     for member in MEMBERS:
-        found = [path for path in entries if _key(path.name) in member.folders]
+        found = [path for path in entries if plain_letters(path.name) in member.folders]
         if not found:
             holds = ", ".join(path.name for path in entries if not path.name.startswith(".")) or "no folders"
             raise DatabaseError(
@@ -293,10 +294,6 @@ def _counts(clips: Sequence[MicroExpressionClip]) -> dict[str, dict[str, int]]:
         of_class = Counter(clip.emotion or "" for clip in own)
         counts[member.name] = {**of_class, "subjects": len({clip.subject for clip in own})}
     return counts
-
-
-def _key(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 DATABASES: tuple[Database, ...] = (

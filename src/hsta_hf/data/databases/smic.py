@@ -21,7 +21,7 @@ from hsta_hf.data.databases.base import ERROR, WARNING, Database, DatabaseError,
 from hsta_hf.data.databases.frame_versions import listing
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import resolve_timing
-from hsta_hf.data.frame_folders import FrameFolders, UnsafePathError
+from hsta_hf.data.frame_folders import FrameFolders, UnsafePathError, plain_letters
 
 RAW, CROPPED = "raw", "cropped"
 VARIANTS: tuple[str, ...] = (RAW, CROPPED)
@@ -196,7 +196,7 @@ class _Reader:
                 continue
             subject = f"s{match.group(1)}"
             for part in _folders(folder):
-                kind = "".join(filter(str.isalnum, part.name.casefold()))
+                kind = plain_letters(part.name)
                 if kind == "nonmicro":
                     self.non_micro += len(_folders(part))
                 elif kind != "micro":
