@@ -73,9 +73,12 @@ def test_a_database_alone_is_aligned_without_flow():
     assert asked("casme3") == ("casme3", PrepareOptions())
     assert asked("casme3", "--flow", "dis")[1].flow == FlowOptions("dis", 224, 224, True)
     settled = PrepareOptions().settled(already_aligned=False)
-    assert (settled.faces, settled.size) == ("align", 224)
+    assert (settled.faces, settled.size, settled.stabilise) == ("align", 224, True)
     kept = PrepareOptions().settled(already_aligned=True)
-    assert (kept.faces, kept.size) == ("keep", None)
+    assert (kept.faces, kept.size, kept.stabilise) == ("keep", None, False)
+    assert PrepareOptions(stabilise=False).settled(already_aligned=False).stabilise is False
+    with pytest.raises(PrepareError, match="the owner has cropped these"):
+        PrepareOptions(stabilise=True).settled(already_aligned=True)
     assert PrepareOptions(faces="align").settled(already_aligned=True).faces == "align"
 
 

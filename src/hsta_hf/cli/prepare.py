@@ -42,7 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     frames.add_argument("--size", type=int, help="side of the frames in pixels (default: 224 if aligned, else as is)")
     frames.add_argument("--face-detector", metavar="PATH", help="YuNet's ONNX file (default: the Hub's)")
     frames.add_argument(
-        "--stabilise", action="store_true", default=None, help="also undo the head's motion within a clip"
+        "--stabilise",
+        action=argparse.BooleanOptionalAction,
+        help="also undo the head's motion within a clip (default: where faces are aligned)",
     )
     frames.add_argument("--max-frames", type=int, help="cut clips to this many frames (default: no cut)")
     frames.add_argument(

@@ -186,7 +186,7 @@ def _one_thread_each(workers: int) -> Iterator[None]:
 def _aligner(options: PrepareOptions) -> FaceAligner:
     assert options.size is not None
     try:
-        return FaceAligner(options.face_detector, size=options.size, stabilise=options.stabilise)
+        return FaceAligner(options.face_detector, size=options.size, stabilise=bool(options.stabilise))
     except (OSError, ValueError) as error:
         raise PrepareError(
             f"{error}.\nFaces are to be aligned. Name the detector's file with --face-detector PATH, or leave frames "

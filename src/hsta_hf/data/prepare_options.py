@@ -72,7 +72,7 @@ class PrepareOptions:
             aligned, else the frames keep their size.
         max_frames: Cut clips to this many frames from the onset; None keeps all.
         flow: Store the optical flow from onset to apex and from apex to offset; None stores none.
-        stabilise: Also undo the head's motion since the onset, frame by frame.
+        stabilise: Also undo the head's motion since the onset, frame by frame. None: where faces are aligned.
         face_detector: The detector's ONNX file; None takes the Hub's.
         spot_missing_apex: Spot the apex where it is unknown (`apex_source` is then "spotted"). If False it stays
             null.
@@ -83,7 +83,7 @@ class PrepareOptions:
     size: int | None = None
     max_frames: int | None = None
     flow: FlowOptions | None = None
-    stabilise: bool = False
+    stabilise: bool | None = None
     face_detector: str | Path | None = None
     spot_missing_apex: bool = True
 
@@ -103,15 +103,16 @@ class PrepareOptions:
                 why = "a number of pixels of 1 or more" if name == "size" else "2 or more, a clip needs two frames"
                 raise PrepareError(f"{name} must be {why}; got {value}")
         for name in ("stabilise", "spot_missing_apex"):
-            if not isinstance(getattr(self, name), bool):
-                raise PrepareError(f"{name} must be true or false, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, bool) and (name != "stabilise" or value is not None):
+                raise PrepareError(f"{name} must be true or false, got {value!r}")
         if self.variant is not None and not isinstance(self.variant, str):
             raise PrepareError(f"variant must be a name, got {self.variant!r}")
         if self.faces == "keep" and self.stabilise:
             raise PrepareError("stabilise needs aligned faces, but faces is 'keep'; leave one of the two out")
 
     def settled(self, already_aligned: bool) -> PrepareOptions:
-        """These options with "auto" and the size decided for the frames at hand.
+        """These options with "auto", the size and stabilising decided for the frames at hand.
 
         Args:
             already_aligned: Whether the owner has cropped and registered the faces.
@@ -121,11 +122,16 @@ class PrepareOptions:
         """
         faces = self.faces if self.faces != "auto" else "keep" if already_aligned else "align"
         if faces == "keep":
-            return replace(self, faces=faces)
+            if self.stabilise:
+                raise PrepareError(
+                    "stabilise needs aligned faces, but the owner has cropped these and they are kept; leave it out, "
+                    "or set faces to 'align'"
+                )
+            return replace(self, faces=faces, stabilise=False)
         size = ALIGNED_SIZE if self.size is None else self.size
         if size < _SMALLEST_ALIGNED:
             raise PrepareError(f"size of aligned faces must be {_SMALLEST_ALIGNED} pixels or more, got {size}")
-        return replace(self, faces=faces, size=size)
+        return replace(self, faces=faces, size=size, stabilise=self.stabilise is not False)
 
 
 # What a recipe's `prepare:` section may say: what belongs to the experiment, not to the machine.
