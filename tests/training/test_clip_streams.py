@@ -125,12 +125,16 @@ def test_an_apex_that_is_not_known_is_spotted_once(
 
 def test_clips_are_found_however_they_were_selected(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load_labelled_clips(prepared, "casme3_7")
-    emotions = whole.column("emotion")
+    emotions, real = whole.column("emotion"), LabelScheme.assign
     first_other = next(place for place, name in enumerate(emotions) if name != emotions[0])
     tail = list(range(first_other, len(whole)))  # neighbours, which `datasets` keeps as a slice
     for kept in (tail, tail[::2]):
-        assigned = LabelAssignment("some", tuple(kept), (0,) * len(kept), {})
-        monkeypatch.setattr(LabelScheme, "assign", lambda *_, result=assigned: result)
+        assigned = LabelAssignment("some", tuple(kept), tuple(place % 2 for place in range(len(kept))), {})
+
+        def assign(scheme: LabelScheme, rows: Any, result: LabelAssignment = assigned) -> LabelAssignment:
+            return result if scheme.name == "casme3_7" else real(scheme, rows)
+
+        monkeypatch.setattr(LabelScheme, "assign", assign)
         some = load_labelled_clips(prepared, "casme3_7")
         assert some.places is not None
         assert some.column("clip_id") == [whole.column("clip_id")[i] for i in kept]
@@ -232,13 +236,20 @@ def test_stored_flow_is_taken_where_its_settings_are_the_processors(
     with_flow: LabelledClips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fields: dict[str, Any] = {"special_input": "optical_flow", "remove_head_motion": True}
+    fields["special_frames"] = ["onset", "apex", "offset"]
     same = processor(**fields, flow_size={"height": 48, "width": 48}, size={"height": 24, "width": 24})
     arguments = DataArguments(cache_dtype="float32", temporal_variants=2, apex_jitter=2)
     taken = build_cache(with_flow, same, arguments, tmp_path)
-    assert "takes the flow that hsta prepare stored" in capsys.readouterr().out
+    [_, line] = capsys.readouterr().out.splitlines()
+    folder = taken.cached["special_pixel_values"].path.parent
+    assert line == (
+        "Special stream: takes the flow that hsta prepare stored from onset to apex and from apex to offset; optical "
+        "flow from onset to offset and where a version has its apex moved, computed once now, in 2 versions of each "
+        f"clip and kept in {folder}."
+    )
     unknown = LabelledClips(**{**vars(with_flow), "flow": None})
     computed = build_cache(unknown, same, arguments, tmp_path)
-    assert capsys.readouterr().out == ""
+    assert "prepare stored" not in capsys.readouterr().out
     one, two = taken.cached["special_pixel_values"], computed.cached["special_pixel_values"]
     assert one.path != two.path
     for index in (0, 8):
@@ -247,7 +258,11 @@ def test_stored_flow_is_taken_where_its_settings_are_the_processors(
     other = processor(**fields, flow_size={"height": 32, "width": 32})
     build_cache(with_flow, other, DataArguments(), tmp_path)
     printed = capsys.readouterr().out
-    assert "computes its flow" in printed and "'height': 48" in printed and "'height': 32" in printed
+    assert "what hsta prepare stored is another flow: size is {'height': 32, " in printed
+    assert "and was {'height': 48, " in printed and "computed once now and kept in" in printed
+    shown = processor(**{**fields, "special_frames": ["onset", "apex"]}, flow_size={"height": 48, "width": 48})
+    build_cache(with_flow, shown, DataArguments(), tmp_path)
+    assert "from apex to offset, fitted to the stream once now and kept in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("positions", [[-1], [0, 999]])

@@ -56,6 +56,7 @@ def test_defaults_are_the_papers_settings() -> None:
         ({"learning_rate": 1e-7}, "warmup_learning_rate is 1e-06; it must lie between 0 and learning_rate, 1e-07"),
         ({"apex": "spotted", "apex_jitter": 1, "temporal_variants": 2}, "apex_jitter moves annotated apexes"),
         ({"pretrain": {"num_train_epochs": 1}}, "neither pretrain_dataset nor pretrain_synthetic"),
+        ({"pretrain": {"num_train_epochs": 1}}, "take `pretrain` out of the recipe, or add --pretrain null"),
     ],
 )
 def test_mistakes_are_named(values: dict[str, Any], message: str) -> None:
@@ -89,6 +90,23 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
         parse_overrides(["num_folds", "3"])
     with pytest.raises(RecipeError, match="There is no recipe"):
         load_recipe(tmp_path / "other.yaml")
+
+
+def test_switching_pre_training_off_on_the_command_line_takes_its_section_along(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("pretrain_synthetic: {seed: 3}\npretrain: {num_train_epochs: 1}\n")
+    off = load_recipe(file, ["--pretrain_synthetic", "null"]).model
+    assert not off.pretrains and off.pretrain is None
+    other = load_recipe(file, ["--pretrain_synthetic", "null", "--pretrain_dataset", "x"]).model
+    assert other.pretrain == {"num_train_epochs": 1} and other.pretrain_dataset == "x"
+    assert load_recipe(file, ["--num_folds", "3"]).model.pretrain == {"num_train_epochs": 1}
+    for words in (["--pretrain.num_train_epochs", "2"], ["--pretrain", "{num_train_epochs: 2}"]):
+        with pytest.raises(RecipeError, match="neither pretrain_dataset nor pretrain_synthetic"):
+            load_recipe(file, ["--pretrain_synthetic", "null", *words])
+    file.write_text("pretrain: {num_train_epochs: 1}\n")
+    with pytest.raises(RecipeError, match="or add --pretrain null"):
+        load_recipe(file, ["--num_folds", "3"])
+    assert load_recipe(file, ["--pretrain", "null"]).model.pretrain is None
 
 
 def test_names_on_the_command_line_stay_as_they_are_written() -> None:

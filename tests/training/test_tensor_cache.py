@@ -150,6 +150,26 @@ def test_a_clip_that_fails_is_named(
         build_cache(clips, processor, DataArguments(), tmp_path)
 
 
+def test_every_stream_that_is_read_says_what_it_does(
+    clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = HSTAVideoProcessor(
+        size={"height": 24, "width": 24}, special_input="optical_flow", video_input="optical_flow"
+    )
+    for how in ("computed once now and kept in", "computed before, read from"):
+        folder = build_cache(clips, few, DataArguments(), tmp_path).cached["pixel_values"].path.parent
+        assert capsys.readouterr().out.splitlines() == [
+            f"Video stream: optical flow from the onset to each frame, {how} {folder}.",
+            f"Special stream: optical flow from onset to apex and from apex to offset, {how} {folder}.",
+        ]
+    build_cache(clips, processor, DataArguments(), tmp_path, ["special_pixel_values"])
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("Special stream: difference of the onset and apex frame from the onset frame, comp")
+    build_cache(clips, HSTAVideoProcessor(), DataArguments(), tmp_path)
+    pictures = "pictures, read from the prepared dataset as they are needed."
+    assert capsys.readouterr().out.splitlines() == [f"Video stream: {pictures}", f"Special stream: {pictures}"]
+
+
 def test_a_scheme_that_labels_nothing_is_an_error(prepared: Path) -> None:
     with pytest.raises(ValueError, match="no label scheme is called 'nine'"):
         load_labelled_clips(prepared, "nine")

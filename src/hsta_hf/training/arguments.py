@@ -146,7 +146,10 @@ class ModelArguments:
         if self.pretrain_dataset and self.pretrain_synthetic:
             raise ValueError("Both pretrain_dataset and pretrain_synthetic are set; name one of them.")
         if self.pretrain and not self.pretrains:
-            raise ValueError("pretrain is set, but neither pretrain_dataset nor pretrain_synthetic says on what.")
+            raise ValueError(
+                "pretrain is set, but neither pretrain_dataset nor pretrain_synthetic says on what. To train without "
+                "pre-training, take `pretrain` out of the recipe, or add --pretrain null."
+            )
 
     @property
     def pretrains(self) -> bool:

@@ -12,10 +12,13 @@ from typing import Any
 import datasets
 import numpy as np
 
-from hsta_hf.data.labels import Label, LabelScheme, get_label_scheme
+from hsta_hf.data.labels import LABEL_SCHEMES, Label, LabelAssignment, LabelScheme, get_label_scheme
 from hsta_hf.data.prepared import frames_at, load_prepared, prepared_info
 from hsta_hf.data.publish import prepared_folder
 from hsta_hf.training.mapped_files import MappedFrames, locate_frames
+
+# A scheme that leaves out a larger share of the clips is probably not the one that was meant.
+MOST_LEFT_OUT = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class LabelledClips:
         fingerprint: digest of the clips, their key frames and their labels.
         flow: settings of the optical flow that is stored with the clips; None where none is.
         places: where the frames of `rows` lie in files; None to find out when they are needed.
+        warning: half a sentence, where the scheme leaves out more than a third of the clips; None elsewhere.
     """
 
     rows: datasets.Dataset
@@ -50,6 +54,7 @@ class LabelledClips:
     fingerprint: str
     flow: Mapping[str, Any] | None = None
     places: MappedFrames | None = None
+    warning: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,19 +88,16 @@ def load_labelled_clips(path: str | Path, label_scheme: str) -> LabelledClips:
     Raises:
         NotPreparedError: the folder is no prepared dataset.
         PublishError: the Hub's dataset cannot be pulled.
-        ValueError: there is no such label scheme, or it labels none of the clips.
+        ValueError: there is no such label scheme, it labels none of the clips, or it gives all that it labels the
+            same class (multi-label: the same classes), which leaves nothing to learn; the message names the schemes
+            that fit.
     """
     scheme = get_label_scheme(label_scheme)
     path = prepared_folder(path)
     dataset = load_prepared(path)
     info = prepared_info(path)
-    # The column at once: reading row by row takes longer the more clips there are.
-    assignment = scheme.assign({scheme.field: value} for value in dataset.data.column(scheme.field).to_pylist())
-    if not assignment.indices:
-        raise ValueError(
-            f"{path}: label scheme {scheme.name!r} labels none of the {len(dataset)} clips; "
-            f"their field {scheme.field!r} holds {sorted(assignment.dropped)[:8]}."
-        )
+    assignment = _assign(dataset, scheme)
+    _refuse_one_class(dataset, scheme, assignment, path)
     # Of the whole dataset, since neighbouring clips are selected as a slice, which does not say where it starts.
     places = locate_frames(dataset).select(assignment.indices)
     # As an array, of which `datasets` makes a fingerprint much faster than of a list.
@@ -104,8 +106,90 @@ def load_labelled_clips(path: str | Path, label_scheme: str) -> LabelledClips:
         json.dumps([info.fingerprint, scheme.name, assignment.indices, assignment.labels]).encode()
     )
     return LabelledClips(
-        rows, assignment.labels, scheme, assignment.description, info.synthetic, digest.hexdigest(), info.flow, places
+        rows,
+        assignment.labels,
+        scheme,
+        assignment.description,
+        info.synthetic,
+        digest.hexdigest(),
+        info.flow,
+        places,
+        _left_out_warning(dataset, scheme, assignment),
     )
+
+
+def _assign(dataset: datasets.Dataset, scheme: LabelScheme) -> LabelAssignment:
+    # The column at once: reading row by row takes longer the more clips there are.
+    return scheme.assign({scheme.field: value} for value in dataset.data.column(scheme.field).to_pylist())
+
+
+def _fits(dataset: datasets.Dataset, asked: LabelScheme) -> list[tuple[LabelScheme, int, int]]:
+    """Other schemes that tell clips of the dataset apart, those that label most first: scheme, clips, classes."""
+
+    def content(scheme: LabelScheme) -> tuple:
+        return scheme.labels, scheme.field, tuple(sorted(scheme.mapping.items()))
+
+    found = {}
+    for scheme in LABEL_SCHEMES.values():
+        labels = _assign(dataset, scheme).labels
+        if len(set(labels)) > 1 and content(scheme) != content(asked):
+            classes = sum(count > 0 for count in class_counts(labels, scheme).values())
+            found[content(scheme)] = (scheme, len(labels), classes)  # of two names for one scheme, the newer
+    return sorted(found.values(), key=lambda fit: -fit[1])
+
+
+def _listed(fits: Sequence[tuple[LabelScheme, int, int]]) -> str:
+    return ", ".join(f"{scheme.name} ({clips} clips in {classes} classes)" for scheme, clips, classes in fits)
+
+
+def _refuse_one_class(
+    dataset: datasets.Dataset, scheme: LabelScheme, assignment: LabelAssignment, path: str | Path
+) -> None:
+    """Raise ValueError where nothing can be learnt: no clip has a label, or all have the same one."""
+    labels = assignment.labels
+    if len(set(labels)) > 1:
+        return
+    if not labels:
+        said = f"{path}: label scheme {scheme.name!r} labels none of the {len(dataset)} clips"
+    else:
+        names = [repr(name) for name, count in class_counts(labels, scheme).items() if count]
+        classes = f"one class, {names[0]}" if len(names) == 1 else f"the same classes, {', '.join(names)}"
+        which = f"all {len(labels)} labelled clips" if len(labels) > 1 else "the only labelled clip"
+        said = f"label scheme {scheme.name} gives {which} of {path} {classes}, which leaves nothing to learn"
+    if assignment.dropped:
+        most = sorted(assignment.dropped.items(), key=lambda entry: (-entry[1], entry[0]))
+        values = ", ".join(f"{count} {value}" for value, count in most[:8]) + (", …" if len(most) > 8 else "")
+        said += f"; left out by their field {scheme.field!r}: {values}"
+    fits = _fits(dataset, scheme)
+    alike = [fit for fit in fits if fit[0].multi_label == scheme.multi_label]
+    if alike:
+        raise ValueError(f"{said}. Label schemes that fit its clips: {_listed(alike)}.")
+    if fits:
+        kind = "only one class a clip" if scheme.multi_label else "several classes a clip"
+        raise ValueError(f"{said}. Label schemes that fit its clips, but with {kind}: {_listed(fits)}.")
+    raise ValueError(
+        f"{said}. No label scheme gives its clips 2 classes: correct the annotation, and prepare the dataset again."
+    )
+
+
+def _left_out_warning(dataset: datasets.Dataset, scheme: LabelScheme, assignment: LabelAssignment) -> str | None:
+    """Half a sentence where the scheme leaves out more than `MOST_LEFT_OUT` of the clips."""
+    total, kept = len(dataset), len(assignment.labels)
+    if total - kept <= MOST_LEFT_OUT * total:
+        return None
+    why = "which have none of its classes" if scheme.multi_label else f"whose {scheme.field!r} it does not know"
+    # Only schemes of its kind: who asks for action units wants no emotions instead.
+    more = [fit for fit in _fits(dataset, scheme) if fit[1] > kept and fit[0].multi_label == scheme.multi_label]
+    hint = f"label schemes that label more: {_listed(more)}" if more else "no other label scheme labels more"
+    share = f"{100 * (total - kept) / total:.0f}%"
+    return f"label scheme {scheme.name} leaves out {total - kept} of {total} clips ({share}), {why}; {hint}"
+
+
+def tell_labels(clips: LabelledClips) -> None:
+    """Print which clips have a label, and a warning where many have none."""
+    print(clips.description, flush=True)
+    if clips.warning:
+        print(f"WARNING: {clips.warning}.", flush=True)
 
 
 def class_counts(labels: Sequence[Label], scheme: LabelScheme) -> dict[str, int]:

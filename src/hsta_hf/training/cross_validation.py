@@ -20,7 +20,7 @@ from hsta_hf.reporting.files import write_json
 from hsta_hf.reporting.model_card import CARD_FILE, write_model_card
 from hsta_hf.reporting.predictions import read_predictions, write_predictions
 from hsta_hf.reporting.report import RunFacts, write_report
-from hsta_hf.training.clips import LabelledClips, class_counts, load_labelled_clips
+from hsta_hf.training.clips import LabelledClips, class_counts, load_labelled_clips, tell_labels
 from hsta_hf.training.fold import TrainingData, is_finished, read_log_history, read_metrics, train_fold
 from hsta_hf.training.model_factory import build_model, build_processor, streams_in_use
 from hsta_hf.training.pretraining import pretrain
@@ -81,6 +81,9 @@ def _run(recipe: Recipe) -> RunResult:
     assert recipe.data.dataset is not None
     state = PartialState()
     clips = load_labelled_clips(recipe.data.dataset, recipe.data.label_scheme)
+    if state.is_main_process:
+        # Before the split, which may be impossible just because the scheme does not know a label.
+        tell_labels(clips)
     split = make_split(
         recipe.data.protocol,
         clips.column("subject"),
@@ -151,7 +154,6 @@ def _chosen_folds(recipe: Recipe, split: Split) -> list[int]:
 def _tell(recipe: Recipe, clips: LabelledClips, split: Split, run: RunFolder, continued: bool) -> None:
     """The first lines that a user sees: what is about to happen."""
     print(f"{'Continuing' if continued else 'Starting'} the run in {run.path}")
-    print(clips.description)
     print(split.description)
     for warning in missing_classes(split, clips):
         print(f"Note: {warning}.")
@@ -221,7 +223,7 @@ def _facts(
         apex=recipe.data.apex,
         spotted_apexes=clips.column("apex_source").count(APEX_SPOTTED),
         start=start,
-        warnings=missing_classes(split, clips),
+        warnings=[*([clips.warning] if clips.warning else []), *missing_classes(split, clips)],
         complete=complete,
         pretraining=pretraining,
         model=str(model.relative_to(run.path)),

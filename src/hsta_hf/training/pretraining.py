@@ -18,7 +18,7 @@ from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.prepared import NotPreparedError, prepared_info
 from hsta_hf.data.splits import CLIP_LEVEL
 from hsta_hf.data.synthesize import synthesize
-from hsta_hf.training.clips import LabelledClips, load_labelled_clips
+from hsta_hf.training.clips import LabelledClips, load_labelled_clips, tell_labels
 from hsta_hf.training.fold import TrainingData, is_finished, train_fold
 from hsta_hf.training.recipe import Recipe, RecipeError, pretraining_recipe
 from hsta_hf.training.run_folder import RunFolder
@@ -81,14 +81,14 @@ def pretrain(
     with state.main_process_first():  # the others find it drawn
         source = recipe.model.pretrain_dataset or synthetic_dataset(recipe, run.pretraining)
     others = load_labelled_clips(source, recipe.data.label_scheme)
+    if state.is_main_process:
+        print(f"Pre-training on {len(others)} {'synthetic ' if others.synthetic else ''}clips.", end=" ")
+        tell_labels(others)
     refuse_shared_subjects(others, clips, recipe)
     own = pretraining_recipe(recipe)
     own.data.shuffle_train_labels = False  # a control shuffles the labels of the folds, not these
     cache_dir = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.pretraining / "cache"
     data = TrainingData(own, others, build_cache(others, processor, own.data, cache_dir, streams), processor)
-    if state.is_main_process:
-        print(f"Pre-training on {len(others)} {'synthetic ' if others.synthetic else ''}clips.", others.description)
-        print(end="", flush=True)
     train_fold(data, run.pretraining, "pre-training", recipe.data.seeds[0], range(len(others)))
     if state.is_main_process:
         if not recipe.data.cache_dir:

@@ -34,6 +34,7 @@ from hsta_hf.training.arguments import (
 )
 
 PREPARE = "prepare"
+PRETRAIN_SOURCES = ("pretrain_dataset", "pretrain_synthetic")
 STREAMS = ("video_config", "special_config", "stream")
 
 # Fields of TrainingArguments that would break a promise of cross-validation, and why.
@@ -354,6 +355,9 @@ def resolve(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and put the command line's `--field value` over it.
 
+    Where the command line switches off what the file pre-trains on (`--pretrain_synthetic null`), the file's
+    `pretrain`, which only says how, goes with it.
+
     Raises:
         RecipeError: see `resolve`, `read_recipe_file` and `parse_overrides`.
     """
@@ -364,14 +368,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for name in changes:  # so that a mistake on the command line is not blamed on the file
         if name not in _fields() and name != PREPARE:
             raise _unknown(name, [*_fields(), PREPARE], "command line")
-    return resolve(merge(content, changes), f"{path} with the command line's changes")
+    values = merge(content, changes)
+    switched = any(name in changes for name in PRETRAIN_SOURCES)
+    if switched and "pretrain" not in changes and not any(values.get(name) for name in PRETRAIN_SOURCES):
+        values.pop("pretrain", None)
+    return resolve(values, f"{path} with the command line's changes")
 
 
 def pretraining_recipe(recipe: Recipe) -> Recipe:
     """The recipe of the pre-training: the run's own, with the fields of `pretrain` put over it."""
     own = recipe.as_dict()
     changes = recipe.model.pretrain or {}
-    for name in ("pretrain", "pretrain_dataset", "pretrain_synthetic"):
+    for name in ("pretrain", *PRETRAIN_SOURCES):
         own.pop(name, None)
     return resolve(merge(own, changes), "pretrain")
 

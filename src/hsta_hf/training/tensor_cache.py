@@ -92,11 +92,12 @@ def build_cache(
     """
     motion = motion_streams(processor, streams)
     keys = clips.key_frames(arguments.apex)
+    folder = directory / cache_key(clips, processor, arguments, streams)
+    if PartialState().is_main_process:
+        for line in _stream_lines(clips, processor, arguments, folder, streams):
+            print(line, flush=True)
     cached = {}
     if motion:
-        if "special_pixel_values" in motion and clips.flow is not None and processor.special_input == "optical_flow":
-            _tell_flow(clips, processor, arguments)
-        folder = directory / cache_key(clips, processor, arguments, streams)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             if not (folder / "complete").is_file():
@@ -116,17 +117,59 @@ def build_cache(
     )
 
 
-def _tell_flow(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments) -> None:
-    if not PartialState().is_main_process:
-        return
+def _stream_lines(
+    clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments, folder: Path, streams: Sequence[str]
+) -> list[str]:
+    """A sentence for each stream that is read: what it shows, and where that comes from."""
+    versions = f", in {arguments.temporal_variants} versions of each clip" if arguments.temporal_variants > 1 else ""
+    kept = f"computed once now{versions} and kept in {folder}"
+    if (folder / "complete").is_file():
+        kept = f"computed before, read from {folder}"
+    lines = []
+    for name, title in zip(STREAMS, ("Video stream", "Special stream"), strict=True):
+        kind = stream_kinds(processor)[name]
+        if name not in streams:
+            continue
+        if kind == "frames":
+            lines.append(f"{title}: pictures, read from the prepared dataset as they are needed.")
+        elif kind == "difference":
+            which = "each frame" if name == "pixel_values" else f"the {_and(processor.special_frames)} frame"
+            lines.append(f"{title}: difference of {which} from the onset frame, {kept}.")
+        elif name == "pixel_values":
+            lines.append(f"{title}: optical flow from the onset to each frame, {kept}.")
+        else:
+            lines.append(f"{title}: {_special_flow(clips, processor, arguments, kept)}.")
+    return lines
+
+
+def _special_flow(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments, kept: str) -> str:
+    """Which flow the special stream shows, which of it `hsta prepare` stored, and why not all of it."""
+    spans = {"onset": "from onset to apex", "apex": "from apex to offset", "offset": "from onset to offset"}
+    wanted = [spans[frame] for frame in processor.special_frames]
     if uses_stored_flow(clips, processor, arguments):
-        print("Special stream: takes the flow that hsta prepare stored.", flush=True)
-        return
-    stored, asked = clips.flow or {}, processor.flow_settings()
-    other = [name for name in asked if asked[name] != stored.get(name)]
-    different = [f"{name} is {asked[name]} and was {stored.get(name)}" for name in other]
+        stored = [spans[frame] for frame in processor.special_frames if frame != "offset"]  # prepare stores no other
+        computed = [span for span in wanted if span not in stored]
+        if arguments.apex_jitter and arguments.temporal_variants > 1 and stored:
+            computed.append("where a version has its apex moved")
+        if stored and None in clips.column("apex_index"):
+            computed.append("where no apex is annotated")
+        taken = f"takes the flow that hsta prepare stored {_and(stored)}"
+        if not computed:
+            return f"{taken}, {kept.replace('computed', 'fitted to the stream')}"
+        flow = f"optical flow {_and(computed)}, {kept}"
+        return f"{taken}; {flow}" if stored else flow
+    text = f"optical flow {_and(wanted)}, {kept}"
+    if clips.flow is None:
+        return text
+    asked = processor.flow_settings()
+    other = [name for name in asked if asked[name] != clips.flow.get(name)]
+    different = [f"{name} is {asked[name]} and was {clips.flow.get(name)}" for name in other]
     why = "; ".join(different) or "apexes are spotted anew"
-    print(f"Special stream: computes its flow, since hsta prepare stored another: {why}.", flush=True)
+    return f"{text}; what hsta prepare stored is another flow: {why}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def _on_all(work: Callable[[int], None], indices: Sequence[int], description: str) -> None:
