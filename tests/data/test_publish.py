@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 import yaml
@@ -108,6 +109,27 @@ def test_licensed_footage_is_refused_loudly_without_the_word(licensed: Path, hub
     ):
         assert part in message
     assert hub.requests == []
+
+
+def test_of_footage_of_ones_own_it_asks_for_the_consent_of_the_people_in_it(
+    drawn: Path, hub: HubServer, tmp_path: Path
+):
+    own = changed(drawn, tmp_path / "own", synthetic=False, database="folder", databases=["folder"])
+    with pytest.raises(LicenceError) as error:
+        push_prepared(own, REPO)
+    message = " ".join(str(error.value).split())
+    for part in (
+        "WARNING: FOOTAGE OF PEOPLE'S FACES",
+        "have all people in it agreed",
+        "Nothing was pushed. If the people in it agreed to this, say so: --i-hold-the-licence.",
+    ):
+        assert part in message
+    assert "LICENSED" not in message and "named researchers" not in message
+    assert hub.requests == []
+    push_prepared(own, REPO, i_hold_the_licence=True)
+    card = hub.repository(REPO).files()["README.md"]
+    assert card_header(card)["license_name"] == "consent-of-the-people-filmed"
+    assert b"Not for redistribution" in card and b"consent of those filmed" in card and b"licensed" not in card
 
 
 def test_with_the_word_it_goes_with_a_card_that_forbids_passing_it_on(licensed: Path, hub: HubServer):
@@ -279,8 +301,37 @@ def test_a_folder_that_is_not_whole_is_not_pushed(drawn: Path, hub: HubServer, t
 def test_the_hub_cannot_be_reached(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with HubServer() as gone:
         gone.point_client(monkeypatch, tmp_path / "cache")
-    with pytest.raises(PublishError, match=r"could not be pulled: .*refused"):
+    with pytest.raises(PublishError, match=r"could not be pulled: .*refused.*\. Nothing was downloaded; repeat"):
         pull_prepared(REPO)
+    with pytest.raises(PublishError, match=r"could not be pushed to .*refused.*\. No clip was sent; repeat"):
+        push_prepared(drawn, REPO)
+
+
+def test_what_has_arrived_of_a_pull_is_said_to_stay(drawn: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch):
+    push_prepared(drawn, REPO)
+    first = pull_prepared(REPO, hub.repository(REPO).resolve("main"))
+    (first / MANIFEST).unlink()
+    monkeypatch.setattr(
+        "hsta_hf.data.publish.snapshot_download", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone"))
+    )
+    with pytest.raises(PublishError, match=r"could not be pulled: gone\. The same command goes on from where it"):
+        pull_prepared(REPO)
+
+
+def test_a_hub_that_is_switched_off_is_called_that_at_once(
+    licensed: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+):
+    push_prepared(licensed, REPO, i_hold_the_licence=True)
+    folder = pull_prepared(REPO)
+    before = len(hub.requests)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(PublishError, match=r"switched off .* \(HF_HUB_OFFLINE is set\): nothing was pushed"):
+        push_prepared(licensed, "lab/other")
+    with pytest.raises(PublishError, match=r"switched off .*, and lab/other is not in its cache") as error:
+        pull_prepared("lab/other")
+    assert "goes on" not in str(error.value)
+    assert pull_prepared(REPO) == folder  # what is here needs no Hub
+    assert len(hub.requests) == before
 
 
 def test_the_commands_warn_refuse_push_and_pull(licensed: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]):

@@ -10,7 +10,11 @@ Interrupted, the same command continues.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=f"{__doc__}\nReads the owner's files, corrects known annotation mistakes, aligns faces, and "
         "writes a memory-mapped dataset with\na report.md and pictures of every class. Bad clips are reported "
         "together at the end.",
+        epilog="Exit code: 0 OUT is written (problems, if any, are listed; hsta check tells whether a database is "
+        "sound);\n1 --strict refused, since something is wrong; 2 it cannot be done at all; 130 interrupted (Ctrl-C, "
+        "SIGTERM).",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="RECIPE-or-DATABASE", help="name of a database, name or file of a recipe")
@@ -57,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--keep-head-motion", action="store_true", help="leave in the motion that the whole picture shares"
     )
     parser.add_argument("--workers", type=int, help="threads (default: one per core)")
-    parser.add_argument("--strict", action="store_true", help="fail if anything at all is wrong")
+    parser.add_argument("--strict", action="store_true", help="write nothing if anything at all is wrong")
     parser.add_argument("--overwrite", action="store_true", help="replace an OUT that was prepared before")
 
 
@@ -68,21 +75,39 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         database, options = _what_is_asked(args)
-        report = prepare(
-            database,
-            args.root,
-            args.out,
-            options,
-            annotation=args.annotation,
-            strict=args.strict,
-            overwrite=args.overwrite,
-            workers=args.workers,
-        )
+        with _terminated_as_interrupted():
+            report = prepare(
+                database,
+                args.root,
+                args.out,
+                options,
+                annotation=args.annotation,
+                strict=args.strict,
+                overwrite=args.overwrite,
+                workers=args.workers,
+            )
     except (DatabaseError, PrepareError, OSError) as error:
         print(f"hsta prepare: {error}", file=sys.stderr)
         return 1 if isinstance(error, StrictError) else 2
     _print(report)
     return 0
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, by which `kill` and job schedulers end a program, ends this one as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where Python sets no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _what_is_asked(args: argparse.Namespace) -> tuple[str, PrepareOptions]:
@@ -166,7 +191,7 @@ def _print(report: PrepareReport) -> None:
     for correction in report.corrections:
         print(f"corrected: {correction}")
     if report.problems:
-        print(f"{len(report.problems)} problems, by clip:")
+        print(f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}, by clip:")
         print("\n".join(problem_lines(report.problems, SHOWN_PROBLEMS)))
     for message in report.load.count_mismatches:
         print(f"count differs from the published one: {message}")

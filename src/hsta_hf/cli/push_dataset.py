@@ -26,7 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--i-hold-the-licence",
         action="store_true",
-        help="you signed the database owner's agreement, and it allows this; not needed for synthetic data",
+        help="you signed the database owner's agreement, and it allows this (footage of your own: the people in it "
+        "agreed to it); not needed for synthetic data",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace another dataset that the repository holds")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,20 +32,22 @@ class ClipPictures:
     Attributes:
         clip: The clip as it was decoded, onset to offset.
         hashes: (n,) uint64, one for each of its frames.
-        colours: (n, 3) uint8, the mean colour of each.
+        colours: Gives (n, 3) uint8, a colour for each: that of the whole picture where it has one colour only. Asked
+            for where another clip shows one of the pictures, too.
         size: (height, width) of its frames in pixels.
     """
 
     clip: MicroExpressionClip
     hashes: np.ndarray
-    colours: np.ndarray
+    colours: Callable[[], np.ndarray]
     size: tuple[int, int]
 
     @classmethod
     def of(cls, decoded: DecodedClip) -> ClipPictures:
         """Of a clip that was decoded with `size=1`, whose frames are their own mean colours."""
         hashes = np.asarray(decoded.frame_hashes, np.uint64)
-        return cls(decoded.clip, hashes, decoded.frames.reshape(-1, 3), decoded.source_size)
+        colours = decoded.frames.reshape(-1, 3)
+        return cls(decoded.clip, hashes, lambda: colours, decoded.source_size)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,18 @@ def shared_pictures(pictures: Sequence[ClipPictures]) -> list[SharedClips]:
     return found
 
 
+def all_shared(pictures: Sequence[ClipPictures]) -> list[SharedClips]:
+    """The clips that share pictures, and those that share files whose pictures say nothing; in the clips' order."""
+    clips = [shown.clip for shown in pictures]
+    place = {clip.clip_id: position for position, clip in enumerate(clips)}
+    # Pictures come last: they also tell of copies.
+    by_clips = {
+        (place[pair.first.clip_id], place[pair.second.clip_id]): pair
+        for pair in (*overlapping_rows(clips), *shared_pictures(pictures))
+    }
+    return [by_clips[places] for places in sorted(by_clips)]
+
+
 def footage_problems(shared: Sequence[SharedClips]) -> list[Problem]:
     """One problem for each clip, severity and sort of sharing; it names the clip with most in common."""
     groups: dict[tuple[str, bool, bool], list[SharedClips]] = {}
@@ -101,7 +115,8 @@ def footage_problems(shared: Sequence[SharedClips]) -> list[Problem]:
     for (_, same_files, same_subject), pairs in groups.items():
         most = max(pairs, key=lambda pair: pair.frames)
         other = f"{clip_name(most.first)} ({most.first.source})"
-        more = f" and with {len(pairs) - 1} more clips" if len(pairs) > 1 else ""
+        others = len(pairs) - 1
+        more = f" and with {others} more clip{'s' if others > 1 else ''}" if others else ""
         frames = f"{most.frames} frame{'s' if most.frames > 1 else ''}"
         if same_files:
             message = f"shares {frames} with {other}{more}: these rows overlap"
@@ -147,8 +162,12 @@ def _without_plain(pictures: Sequence[ClipPictures]) -> list[list[int]]:
     plain: dict[tuple[tuple[int, int], tuple[int, ...]], int] = {}
     kept = []
     for shown in pictures:
+        values = shown.hashes.tolist()
+        if all(clips_with[value] == 1 for value in values):
+            kept.append(values)
+            continue
         own = []
-        for value, colour in zip(shown.hashes.tolist(), shown.colours, strict=True):
+        for value, colour in zip(values, shown.colours(), strict=True):
             if clips_with[value] > 1:
                 key = (shown.size, tuple(colour.tolist()))
                 if key not in plain:

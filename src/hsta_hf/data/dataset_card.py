@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from hsta_hf.data.databases import DATABASES, get_database
+from hsta_hf.data.databases.folder import NAME as OWN_FOOTAGE
 from hsta_hf.data.prepared import MANIFEST, PreparedInfo
 
 CARD = "README.md"
@@ -33,15 +34,26 @@ def dataset_card(info: PreparedInfo, path: Path, repo_id: str) -> str:
     """
     manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     titles = ", ".join(database_titles(info.databases))
+    licence = "agreement-with-the-database-owners"
+    if info.synthetic:
+        licence = "synthetic-data"
+    elif info.database == OWN_FOOTAGE:
+        licence = "consent-of-the-people-filmed"
     header = {
         "pretty_name": f"{titles}, prepared by hsta-hf",
         "license": "other",
-        "license_name": "synthetic-data" if info.synthetic else "agreement-with-the-database-owners",
+        "license_name": licence,
         "viewer": False,
         "tags": ["hsta-hf", "micro-expression", *(["synthetic"] if info.synthetic else [])],
     }
     if info.synthetic:
         notice = "**Synthetic.** No person is in it: no number on it is a result on people."
+    elif info.database == OWN_FOOTAGE:
+        notice = (
+            "> **Not for redistribution.** These are faces of real people. Keep this repository private. Give access\n"
+            "> only to people whom the consent of those filmed covers (or the agreement of the footage's owner). Do\n"
+            "> not copy frames or contact sheets elsewhere."
+        )
     else:
         notice = (
             "> **Not for redistribution.** These are faces of real people, licensed by the database's owners to\n"

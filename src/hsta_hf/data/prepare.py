@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial as bind
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub.utils import WeakFileLock
 from tqdm.auto import tqdm
 
-from hsta_hf.data.clip import MicroExpressionClip
+from hsta_hf.data.check_footage import ClipPictures, all_shared, footage_problems
+from hsta_hf.data.clip import APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases import get_database
 from hsta_hf.data.databases.base import ERROR, Correction, LoadReport, Problem
 from hsta_hf.data.disk_space import DiskFullError, describe_bytes, explain_full_disk, free_bytes
 from hsta_hf.data.prepare_job import ClipJob
 from hsta_hf.data.prepare_options import FlowOptions, PrepareError, PrepareOptions
+from hsta_hf.data.prepare_out import check_place, compare_settings
 from hsta_hf.data.prepare_parts import CLIPS, DATASET, FILE_BYTES, JOINED, FinishedClip, PartStore
 from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, frames_hint
 from hsta_hf.data.prepare_save import fingerprint, save
@@ -46,7 +50,7 @@ class PrepareReport:
         load: What the database's loader reported.
         options: The options, "auto" decided.
         clips: The clips of the dataset, in order; `apex_source` says where an apex was spotted.
-        problems: All problems, the loader's and those of the frame files.
+        problems: All problems: the loader's, those of the frame files, and footage that clips share.
         corrections: Known annotation mistakes that were corrected.
         resumed: Number of clips that an earlier run had finished.
         fingerprint: Hexadecimal digest of all rows, frames and flow included.
@@ -72,7 +76,7 @@ class PrepareReport:
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """The problems by which a clip, frames or a label are lost."""
+        """The problems by which something is lost, or a subject is in training and test at once."""
         return tuple(problem for problem in self.problems if problem.severity == ERROR)
 
 
@@ -109,19 +113,21 @@ def prepare(
         DatabaseError: if there is no such database, or its annotation cannot be read.
         FileExistsError: if `out` exists and `overwrite` is off, `out` is no prepared dataset, or OUT.partial holds
             what no run of this put there.
-        PrepareError: if no clip is usable, an option makes no sense, the face detector cannot be had, another run
-            makes the same `out`, the disk is or would be full (`DiskFullError`), or (`StrictError`) `strict` is on
-            and something is wrong.
+        PrepareError: if no clip is usable, an option makes no sense, the face detector cannot be had, `out` and `root`
+            lie one in the other, `out` is the current folder or one above it, another run makes the same `out`, the
+            disk is or would be full (`DiskFullError`), or (`StrictError`) `strict` is on and something is wrong.
     """
     root, out = Path(root), Path(out)
     options = PrepareOptions() if options is None else options
     if workers is not None and workers < 1:
         raise PrepareError(f"workers must be 1 or more, got {workers}")
     workers = workers or os.cpu_count() or 1
+    found = get_database(database)
+    out = check_place(root, out)
     partial = out.with_name(out.name + ".partial")
     _check_partial(partial)
-    _check_out(out, partial, overwrite)
-    found = get_database(database)
+    how_made = bind(compare_settings, out, found, options, annotation)
+    _check_out(out, partial, overwrite, how_made)
     load = found.load(root, annotation, options.variant)
     if strict and load.problems:
         raise _strict_error(load.problems)
@@ -156,23 +162,27 @@ def prepare(
                 bar.update()
 
         everything = [_get(store, key) for key in keys]
-        all_problems = (*load.problems, *(problem for clip in everything for problem in clip.problems))
+        written = [
+            (clip, _clip_as_written(clip, done.row), done)
+            for clip, done in zip(load.clips, everything, strict=True)
+            if done.row is not None
+        ]
+        all_problems = (
+            *load.problems,
+            *(problem for clip in everything for problem in clip.problems),
+            *footage_problems(all_shared([_pictures(store, *clip) for clip in written])),
+        )
         if strict and all_problems:
             raise _strict_error(all_problems)
         kept = [clip for clip in everything if clip.row is not None]
         if not kept:
             raise PrepareError(f"{root}: no clip's frames can be used.\n{_listing(all_problems)}")
         store.forget_others(keys)
-        clips = tuple(
-            _clip_as_written(clip, done.row)
-            for clip, done in zip(load.clips, everything, strict=True)
-            if done.row is not None
-        )
         report = PrepareReport(
             out=out,
             load=load,
             options=options,
-            clips=clips,
+            clips=tuple(clip for _, clip, _ in written),
             problems=all_problems,
             corrections=load.corrections,
             resumed=resumed,
@@ -186,7 +196,7 @@ def prepare(
                 files.append(path)
                 bar.update(count)
         save(partial / DATASET, files, kept, report)
-        _move_into_place(partial, out, overwrite)
+        _move_into_place(partial, out, overwrite, how_made)
     shutil.rmtree(partial)
     return report
 
@@ -195,6 +205,18 @@ def _get(store: PartStore, key: str) -> FinishedClip:
     found = store.get(key)
     assert found is not None, "run_all leaves no clip out"
     return found
+
+
+def _pictures(
+    store: PartStore, loaded: MicroExpressionClip, written: MicroExpressionClip, done: FinishedClip
+) -> ClipPictures:
+    """What the rows know of a clip's pictures; no frame is read unless another clip shows one of them, too."""
+    assert done.row is not None
+    if loaded.apex is None:  # problems name a clip as the annotation does
+        written = replace(written, apex=None, apex_source=APEX_UNKNOWN)
+    hashes = np.asarray(done.row["frame_hashes"], np.uint64)
+    size = (done.row["source_height"], done.row["source_width"])
+    return ClipPictures(written, hashes, bind(store.middle_colours, done.key), size)
 
 
 def _bytes_needed(
@@ -228,7 +250,7 @@ def _check_room(
         )
 
 
-def _check_out(out: Path, partial: Path, overwrite: bool) -> None:
+def _check_out(out: Path, partial: Path, overwrite: bool, how_made: Callable[[], str]) -> None:
     if not out.exists():
         return
     if out.is_dir() and not any(out.iterdir()):
@@ -240,13 +262,13 @@ def _check_out(out: Path, partial: Path, overwrite: bool) -> None:
     if overwrite:
         return
     try:
-        holds = f"{prepared_info(out).num_clips} clips"
+        holds, made = f"{prepared_info(out).num_clips} clips", how_made()
     except NotPreparedError as error:
-        holds = f"one that cannot be used: {error}"
+        holds, made = f"one that cannot be used: {error}", ""
     _tidy(partial)
     raise FileExistsError(
-        f"{out} is already a prepared dataset ({holds}). "
-        f"Use it, give another folder, or replace it with --overwrite (overwrite=True)"
+        f"{out} is already a prepared dataset ({holds}).{made} "
+        f"Use it, give another folder, or replace it with --overwrite"
     )
 
 
@@ -282,9 +304,9 @@ def _alone(partial: Path) -> Iterator[None]:
         yield
 
 
-def _move_into_place(partial: Path, out: Path, overwrite: bool) -> None:
+def _move_into_place(partial: Path, out: Path, overwrite: bool, how_made: Callable[[], str]) -> None:
     """Rename, so that OUT is never half written. An old OUT is moved aside first, and goes last."""
-    _check_out(out, partial, overwrite)
+    _check_out(out, partial, overwrite, how_made)
     old = partial / _REPLACED
     if out.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -300,9 +322,10 @@ def _listing(problems: Sequence[Problem]) -> str:
 
 
 def _strict_error(problems: Sequence[Problem]) -> StrictError:
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     return StrictError(
-        f"--strict: {len(problems)} problems; nothing was written. Repair them, or leave --strict out to keep "
-        f"what is usable:\n{_listing(problems)}"
+        f"--strict: {count}; nothing was written. Repair them, or leave --strict out to keep what is usable:\n"
+        + _listing(problems)
     )
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import hsta_hf
 from hsta_hf.data.contact_sheet import FIELDS, ContactSheet, write_contact_sheets
 from hsta_hf.data.databases.base import ERROR
+from hsta_hf.data.databases.folder import NAME as OWN_FOOTAGE
 from hsta_hf.data.disk_space import describe_bytes
 from hsta_hf.data.face_detector import DETECTOR_REPOSITORY
 from hsta_hf.data.prepare_parts import FinishedClip
@@ -56,7 +57,12 @@ def save(folder: Path, files: Sequence[Path], clips: Sequence[FinishedClip], rep
     dataset = datasets.load_from_disk(str(folder), keep_in_memory=False)
     assert isinstance(dataset, datasets.Dataset)
     load = report.load
-    note = "Synthetic faces." if load.synthetic else "Faces of a licensed database: not to be published."
+    if load.synthetic:
+        note = "Synthetic faces."
+    elif load.database == OWN_FOOTAGE:
+        note = "People's faces: not to be published without their consent."
+    else:
+        note = "Faces of a licensed database: not to be published."
     rows = [clip.row for clip in clips if clip.row is not None]
     frames_of = partial(frames_at, dataset)
     sheets = write_contact_sheets(folder / SHEETS, rows, frames_of, [clip.digest for clip in clips], note)
@@ -165,7 +171,13 @@ def _way_lines(
         f"- {height} x {width} pixels (height x width): {n} clips" for (height, width), n in shapes.most_common()
     ]
     lines += ["", "## Contact sheets", ""]
-    if not load.synthetic:
+    if load.database == OWN_FOOTAGE and not load.synthetic:
+        lines += [
+            "These pictures show people's faces. Without these people's consent (or the agreement of whoever owns the "
+            "footage), keep them out of repositories, papers and slides.",
+            "",
+        ]
+    elif not load.synthetic:
         lines += [
             "These pictures show people's faces from a licensed database. The licence does not allow them to be "
             "published: keep them out of repositories, papers and slides.",

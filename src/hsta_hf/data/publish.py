@@ -9,16 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, snapshot_download
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    get_token,
+    is_offline_mode,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     HTTPError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id
 
+from hsta_hf.data.databases.folder import NAME as OWN_FOOTAGE
 from hsta_hf.data.dataset_card import CARD, database_titles, dataset_card
 from hsta_hf.data.prepared import MANIFEST, NotPreparedError, PreparedInfo, load_prepared, prepared_info
 
@@ -31,7 +42,11 @@ _LAST = ("dataset_info.json", "state.json", MANIFEST)
 _NOT_THEIRS = ("cache-*.arrow", "tmp*", ".DS_Store", "Thumbs.db", CARD)
 _ON_THE_HUB = "hf://datasets/"
 _WIDTH = 79  # columns of the warning
+_READERS = (
+    "A private repository can be read by every member of its organisation, and by the company that runs the Hub."
+)
 _HUB_FILES = (".gitattributes", CARD)
+_SWITCHED_OFF = "the Hub is switched off on this machine (HF_HUB_OFFLINE is set)"
 
 
 class PublishError(ValueError):
@@ -63,16 +78,24 @@ def licence_warning(info: PreparedInfo) -> str:
     """What has to be known before footage of the databases in a prepared dataset leaves this machine."""
     if info.synthetic:
         return f"{info.database} is synthetic: no person is in it, and no database owner's licence binds it."
-    titles = ", ".join(database_titles(info.databases))
+    if info.database == OWN_FOOTAGE:
+        words = [
+            "WARNING: FOOTAGE OF PEOPLE'S FACES",
+            "If you filmed it: have all people in it agreed to their pictures being kept on the Hub, for whoever may "
+            "read the repository? A consent to be filmed, or to a study, need not say so.",
+            "If it is somebody else's: its owner's agreement counts. In general it forbids passing the footage on, "
+            "cropped, aligned or turned into arrays all the same.",
+            f"{_READERS} Without that consent or agreement, do not push.",
+        ]
+    else:
+        words = [
+            f"WARNING: LICENSED FOOTAGE OF PEOPLE'S FACES ({', '.join(database_titles(info.databases))})",
+            "Its owners licensed it to named researchers who signed an agreement. In general that agreement forbids "
+            "passing the footage on, cropped, aligned or turned into arrays all the same, even privately, except to "
+            "people who signed it too.",
+            f"{_READERS} Read your agreement; if it does not allow this, do not push.",
+        ]
     bar = "!" * _WIDTH
-    words = (
-        f"WARNING: LICENSED FOOTAGE OF PEOPLE'S FACES ({titles})",
-        "Its owners licensed it to named researchers who signed an agreement. In general that agreement forbids "
-        "passing the footage on, cropped, aligned or turned into arrays all the same, even privately, except to "
-        "people who signed it too.",
-        "A private repository can be read by every member of its organisation, and by the company that runs the Hub. "
-        "Read your agreement; if it does not allow this, do not push.",
-    )
     return "\n".join([bar, *(textwrap.fill(paragraph, _WIDTH) for paragraph in words), bar])
 
 
@@ -93,8 +116,8 @@ def push_prepared(
     Args:
         path: What `hsta prepare` wrote.
         repo_id: `org/name`. Made, and made private, if it does not exist.
-        i_hold_the_licence: You signed the database owner's agreement, and it allows this. Synthetic data needs no
-            such word.
+        i_hold_the_licence: You signed the database owner's agreement, and it allows this; of footage of your own, the
+            people in it consented. Synthetic data needs no such word.
         token: Token of the Hub; None takes the one of `hf auth login` or of the variable HF_TOKEN.
         overwrite: Replace what else the repository holds. The Hub keeps the former commits.
 
@@ -104,24 +127,23 @@ def push_prepared(
     Raises:
         NotPreparedError: the folder is no finished prepared dataset.
         LicenceError: `i_hold_the_licence` is not set; the message is `licence_warning`.
-        PublishError: the repository is public, is not yours, or holds something else; nobody is logged in; or the
-            upload broke off.
+        PublishError: the repository is public, is not yours, or holds something else; nobody is logged in; the Hub is
+            switched off or cannot be reached; or the upload broke off.
     """
     path = Path(path)
     info = prepared_info(path)
     load_prepared(path)
     _check_name(repo_id)
+    if is_offline_mode():
+        raise PublishError(f"{_SWITCHED_OFF}: nothing was pushed. Unset the variable to push")
     if not info.synthetic and not i_hold_the_licence:
-        raise LicenceError(
-            f"{licence_warning(info)}\nNothing was pushed. If you signed the agreement and it allows this, say so: "
-            "--i-hold-the-licence (in Python: i_hold_the_licence=True)."
-        )
+        if_so = "you signed the agreement and it allows this"
+        if info.database == OWN_FOOTAGE:
+            if_so = "the people in it agreed to this"
+        raise LicenceError(f"{licence_warning(info)}\nNothing was pushed. If {if_so}, say so: --i-hold-the-licence.")
     api = _api(token)
-    with _explained(
-        f"{path} could not be pushed to {repo_id}",
-        "What has arrived stays and the same command goes on "
-        "from there; until the last file is there, the repository does not open as a dataset.",
-    ):
+    what = f"{path} could not be pushed to {repo_id}"
+    with _explained(what, "No clip was sent; repeat the command later.") as attempt:
         created = _private_repository(api, repo_id)
         local = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
         stale = _stale_files(api, repo_id, path, local, overwrite)
@@ -133,6 +155,10 @@ def push_prepared(
                 commit_message="Say what this is, and what its licence asks",
                 repo_type="dataset",
             )
+        attempt.next_step = (
+            "What has arrived stays and the same command goes on from there; until the last file is there, the "
+            "repository does not open as a dataset."
+        )
         api.upload_folder(
             repo_id=repo_id,
             folder_path=path,
@@ -164,16 +190,28 @@ def pull_prepared(repo_id: str, revision: str | None = None, token: str | None =
         PublishError: the repository cannot be read, or holds no whole prepared dataset of this format.
     """
     _check_name(repo_id)
-    with _explained(f"the dataset {repo_id} could not be pulled", "The same command goes on from where it stopped."):
-        folder = Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, token=token))
+    what = f"the dataset {repo_id} could not be pulled"
+    with _explained(what, "Nothing was downloaded; repeat the command later.") as attempt:
+        try:
+            place = Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, token=token))
+        except LocalEntryNotFoundError as error:
+            if not is_offline_mode():
+                raise
+            there = f"{repo_id}{f' at {revision}' if revision else ''}"
+            raise PublishError(
+                f"{what}: {_SWITCHED_OFF}, and {there} is not in its cache. Unset the variable to download it"
+            ) from error
+        finally:
+            if _in_cache(repo_id):
+                attempt.next_step = "The same command goes on from where it stopped."
     try:
-        load_prepared(folder)
+        load_prepared(place)
     except NotPreparedError as error:
         raise PublishError(
             f"the repository {repo_id}{f' at {revision}' if revision else ''} does not open as a prepared dataset "
             f"({error}). If its upload broke off, whoever pushed it has to repeat hsta push-dataset."
         ) from error
-    return folder
+    return place
 
 
 def prepared_folder(where: str | Path) -> Path:
@@ -193,6 +231,13 @@ def prepared_folder(where: str | Path) -> Path:
         return Path(where)
     repo_id, _, revision = str(where).removeprefix(_ON_THE_HUB).partition("@")
     return pull_prepared(repo_id, revision or None)
+
+
+def _in_cache(repo_id: str) -> bool:
+    """Whether any content of the dataset has arrived here, of files that are not whole, too."""
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="dataset")
+    files = (file for kind in ("blobs", "snapshots") for file in (folder / kind).rglob("*"))
+    return any(file.is_file() and file.stat().st_size for file in files)
 
 
 def _check_name(repo_id: str) -> None:
@@ -259,11 +304,19 @@ def _stale_files(api: HfApi, repo_id: str, path: Path, local: set[str], overwrit
     return sorted({*others, *(remote & set(_LAST))})
 
 
+@dataclass
+class _Attempt:
+    """Something that the Hub is asked for; `next_step` says what to do should it fail now."""
+
+    next_step: str
+
+
 @contextlib.contextmanager
-def _explained(what: str, next_step: str) -> Iterator[None]:
+def _explained(what: str, next_step: str) -> Iterator[_Attempt]:
     """Turn whatever the Hub's client stumbles over into one error that says what to do."""
+    attempt = _Attempt(next_step)
     try:
-        yield
+        yield attempt
     except PublishError:
         raise
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
@@ -271,6 +324,7 @@ def _explained(what: str, next_step: str) -> Iterator[None]:
         while cause.__cause__ is not None and not isinstance(cause, HfHubHTTPError):
             cause = cause.__cause__
         status = getattr(getattr(cause, "response", None), "status_code", None)
+        next_step = attempt.next_step
         if status in (401, 403, 404):
             next_step = (
                 "Either there is no such repository or revision, or the token does not allow this: log in with "
