@@ -47,6 +47,7 @@ from hsta_hf.video_processing_hsta import HSTAVideoProcessor
 WORKERS, FRAMES, BATCH = 2, 8, 8
 STREAM = ("pixel_values",)
 SCHEME = "three_class"
+EMOTIONS = ("positive", "surprise")  # of one alone, no label scheme is taken
 # What the owners ship (width, height): CASME II's frames as recorded, and as cropped by them.
 SIZES = {"640x480, as recorded": (640, 480), "280x340, cropped": (280, 340)}
 QUALITY = 90  # of the JPEGs
@@ -101,7 +102,7 @@ def write_clips(root: Path, clips: int, frames: int, size: tuple[int, int]) -> i
             data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
             (folder / f"img{number:04d}.jpg").write_bytes(data.tobytes())
             written += data.size
-        rows.append([folder.name, f"s{clip % 4}", 0, frames // 2, frames - 1, "surprise", 30])
+        rows.append([folder.name, f"s{clip % 4}", 0, frames // 2, frames - 1, EMOTIONS[clip % 2], 30])
     with (root / "clips.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "subject", "onset", "apex", "offset", "emotion", "fps"])
