@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hsta_hf.data.check_kinds import OUTSIDE, problem_kind
 from hsta_hf.data.databases import DATABASES, DatabaseError, LoadReport, get_database
 from hsta_hf.data.databases.casme3 import KNOWN_CORRECTIONS, PUBLISHED_COUNTS
 from hsta_hf.data.databases.timing import resolve_timing
+from hsta_hf.data.prepare_report import frames_hint
 
 if TYPE_CHECKING:
     from conftest import Casme3Tree
+
+
+OWNERS_NAME = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
 
 
 def load(root: Path, **arguments: Any) -> LoadReport:
@@ -228,7 +234,6 @@ def test_two_clips_with_one_onset_have_two_names(casme3_tree: Casme3Tree):
         ("/etc", "a"),
         ("spNO.1", ".."),
         ("spNO.1", "a/../.."),
-        ("", "a"),
         ("C:\\x", "a"),
     ],
 )
@@ -240,6 +245,17 @@ def test_a_row_that_leads_out_of_the_database_is_refused(casme3_tree: Casme3Tree
     assert len(report.clips) == 1
     (problem,) = report.errors
     assert "is not a plain folder name; it is refused" in problem.message
+
+
+@pytest.mark.parametrize(("subject", "letter", "field"), [("", "a", "Subject"), ("spNO.1", "", "Filename")])
+def test_an_empty_subject_or_recording_is_no_path_but_an_empty_cell(
+    casme3_tree: Casme3Tree, subject: str, letter: str, field: str
+):
+    casme3_tree.row(subject, letter, 5, 8, 13)
+    (problem,) = load(casme3_tree.save()).problems
+    assert (problem.field, problem.severity) == (field, "error")
+    assert problem.message == "empty; fill it in; the clip is left out"
+    assert problem_kind(problem) != OUTSIDE
 
 
 @pytest.mark.parametrize("what", ["folder", "frame"])
@@ -326,10 +342,69 @@ def test_a_database_that_calls_itself_synthetic_is_known_as_such(sound_root: Pat
     assert not load(sound_root).published_counts, "counts of people's clips say nothing about drawn ones"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("casme9", "casme2 or casme3"),
+        ("casmeii", "casme2"),
+        ("CAS(ME)^3", "casme3"),
+        ("casme_3", "casme3"),
+        ("SMIC", "smic_hs or smic_vis or smic_nir"),
+        ("smic-hs", "smic_hs"),
+        ("folders", "folder"),
+    ],
+)
+def test_a_name_that_is_nearly_a_databases_is_suggested(name: str, meant: str):
+    with pytest.raises(DatabaseError, match=re.escape(f"no database is called {name!r}; did you mean {meant}?")):
+        get_database(name)
+
+
+@pytest.mark.parametrize("name", ["CASME3", "Samm", "SMIC_HS"])
+def test_case_does_not_matter_in_a_databases_name(name: str):
+    assert get_database(name) is get_database(name.lower())
+
+
+def test_a_root_one_level_too_high_or_too_deep_is_told_by_the_table(casme3_tree: Casme3Tree, tmp_path: Path):
+    casme3_tree.recording("spNO.1", "a", range(1, 20))
+    casme3_tree.row("spNO.1", "a", 5, 8, 13)
+    root = casme3_tree.save()
+    for wrong, holds in ((root.parent, root.name), (root / "spNO.1", "a")):
+        with pytest.raises(DatabaseError) as raised:
+            load(wrong)
+        assert f"ROOT holds: {holds}. {root} holds {OWNERS_NAME}: did you mean {root}?" in str(raised.value)
+    (root / OWNERS_NAME).rename(root / "mine.xlsx")  # told by its columns
+    with pytest.raises(DatabaseError, match=re.escape(f"{root} holds mine.xlsx: did you mean {root}?")):
+        load(root.parent)
+    (root / "mine.xlsx").unlink()
+    with pytest.raises(DatabaseError, match=r"ROOT holds: spNO\.1\.") as raised:
+        load(root)
+    assert "did you mean" not in str(raised.value)
+
+
+def test_a_root_one_level_too_deep_is_told_by_the_folders(casme3_tree: Casme3Tree, tmp_path: Path):
+    casme3_tree.recording("spNO.1", "a", range(1, 20))
+    casme3_tree.row("spNO.1", "a", 5, 8, 13)
+    table = casme3_tree.save() / OWNERS_NAME
+    (hint,) = frames_hint(load(casme3_tree.root / "spNO.1", annotation=table))
+    assert hint.startswith("No frames for the only row.") and hint.endswith(f"Is {casme3_tree.root} the right folder?")
+
+
+def test_an_annotation_that_cannot_be_had_is_said_in_plain_words(casme3_tree: Casme3Tree):
+    root = casme3_tree.save()
+    with pytest.raises(DatabaseError) as raised:
+        load(root, annotation="absent.xlsx")
+    said = f"absent.xlsx: no such file (paths are relative to the current folder); ROOT holds {OWNERS_NAME}"
+    assert str(raised.value) == said
+    (root / "labels.xls").write_bytes(b"")
+    with pytest.raises(DatabaseError) as raised:
+        load(root, annotation=root / "labels.xls")
+    assert str(raised.value) == f"{root / 'labels.xls'}: an old Excel file, which is not read; save it as .xlsx"
+
+
 def test_errors_of_the_whole_database_say_what_to_do(tmp_path: Path, casme3_tree: Casme3Tree):
     assert DATABASES[:4] == ("casme3", "casme3_macro", "casme2", "samm")
-    with pytest.raises(DatabaseError, match="no database is called 'casme9'; there are casme3"):
-        get_database("casme9")
+    with pytest.raises(DatabaseError, match="no database is called 'cohn-kanade'; there are casme3"):
+        get_database("cohn-kanade")
     with pytest.raises(DatabaseError, match="is not a folder; give the folder of CAS"):
         load(tmp_path / "nowhere")
     with pytest.raises(DatabaseError, match=r"no annotation table found.*name it with --annotation"):

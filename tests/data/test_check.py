@@ -22,6 +22,7 @@ from hsta_hf.data.check import CheckReport, check_database
 from hsta_hf.data.check_kinds import DUPLICATE, LABEL, MISSING, ORDER, OTHER, OUTSIDE, SIZE, UNREADABLE, problem_kind
 from hsta_hf.data.databases.base import Problem
 from hsta_hf.data.databases.timing import resolve_timing
+from hsta_hf.data.problem_groups import group_lines
 
 if TYPE_CHECKING:
     from conftest import Casme3Tree
@@ -131,7 +132,7 @@ def test_everything_wrong_is_counted_in_its_line(footage: Footage, run: Callable
         "paths that lead outside the root": "1",
         "rows with a label in doubt": "1",
         "corrections applied": "2",
-        "left out on purpose": "0",
+        "rows left out on purpose": "0",
     }
     assert {what: found(text, what) for what in counts} == counts
     assert "spNO.2/../b/20/22/26 (own.csv row 9)" in text
@@ -172,11 +173,14 @@ def test_no_rows_and_no_usable_clips_are_not_sound(
     casme3_tree: Casme3Tree, tmp_path: Path, run: Callable[..., tuple[int, str]]
 ):
     code, text = run(casme3_tree.save(OWN))
-    assert code == 1 and "own.csv: there are no rows." in text
+    assert code == 1 and text.splitlines() == [
+        "Annotation: own.csv, the table has no rows.",
+        f"Not sound: {tmp_path / 'casme3' / OWN}: there are no rows.",
+    ]
     casme3_tree.row("spNO.1", "a", 3, 7, 12)
     code, text = run(casme3_tree.save(OWN))
     assert code == 1 and "Not sound: no clip is usable; 1 error." in text
-    assert "No frames for any of 1 rows. Expected ROOT/<subject>/<letter>/color/<n>.jpg" in text
+    assert "No frames for the only row. Expected ROOT/<subject>/<letter>/color/<n>.jpg" in text
 
 
 @pytest.mark.parametrize(
@@ -291,11 +295,60 @@ def test_errors_are_listed_before_warnings_where_not_all_are_listed(
         footage.row("spNO.1", "a", first, "/", first + 6)
     footage.row("spNO.9", "z", 3, 7, 12)
     text = run(footage.save(OWN))[1]
-    listed = [line for line in text.splitlines() if line.startswith("  - ")]
-    assert len(listed) == 10 and listed[0].startswith("  - error: frames: there is no folder")
-    assert "more, all with --all" in text
+    lines = text.splitlines()
+    lines = lines[lines.index("- 1 error: frames (missing frames)") :]
+    assert lines[1].startswith("  - spNO.9/z/3/7/12 (own.csv row 25): there is no folder ")
+    counts = [line for line in lines if line.startswith("- ")]
+    assert counts[1].startswith("- 21 warnings: Apex") and counts[-1].endswith(" in all, all with --all")
+    at = lines.index(counts[1])
+    assert lines[at + 1].startswith("  - spNO.1/a/3///9 (own.csv row 4): ")
+    assert lines[at + 3] == "  - … and 19 more"
     in_order = run(footage.root, "--all")[1]
     assert in_order.index("spNO.1/a/3///9") < in_order.index("spNO.9/z") and "more, all with" not in in_order
+
+
+def test_a_rare_problem_is_not_hidden_by_many_of_another_sort():
+    link = "/db/{}/b is a link out of /db; it is refused (copy it); the clip is left out"
+    problems = [Problem(f"s{n}/b", "frames", link.format(n), "error", f"t row {n}") for n in range(320)]
+    problems.insert(7, Problem("s/c", "AU", "15? has a mark of doubt", "warning", "t row 7"))
+    problems.append(Problem("s/d", "odd", "something new", "error", "t row 400"))
+    assert group_lines(problems, 10, "all with --all") == [
+        "- 320 errors: frames (path outside the root)",
+        f"  - s0/b (t row 0): {link.format(0)}",
+        f"  - s1/b (t row 1): {link.format(1)}",
+        "  - … and 318 more",
+        "- 1 error: odd",
+        "  - s/d (t row 400): something new",
+        "- 1 warning: AU (label)",
+        "  - s/c (t row 7): 15? has a mark of doubt",
+        "- 322 in all, all with --all",
+    ]
+    assert group_lines(problems, 2, "all with --all")[-2:] == [
+        "- … and 1 problem of 1 other sort",
+        "- 322 in all, all with --all",
+    ]
+
+
+def test_an_example_that_says_something_else_is_shown():
+    said = ["'15?' has a mark of doubt", "'4?' has a mark of doubt", "'x' is no action unit"]
+    problems = [Problem(f"s{n}/b", "AU", message, "warning", f"t row {n}") for n, message in enumerate(said)]
+    assert [line.partition(": ")[2] for line in group_lines(problems, 9, "")[1:3]] == [said[0], said[2]]
+
+
+def test_a_row_has_one_name_in_the_whole_report(footage: Footage):
+    footage.row("spNO.1", "a", 10, 9, 0)  # the apex and the offset are not used as annotated
+    footage.frame("spNO.1", "a", 15).write_bytes(b"")
+    report = check_database("casme3", footage.save(OWN))
+    names = {problem.clip for problem in report.problems if problem.source == "own.csv row 4"}
+    assert names == {"spNO.1/a/10/9/0"} and {"footage", "frames"} <= {problem.field for problem in report.problems}
+
+
+def test_a_recipes_name_is_told_from_a_databases(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    options = arguments(tmp_path)
+    options.database = "casme3_flow"
+    assert command.run(options) == 2
+    said = "hsta check: casme3_flow is a recipe, and check takes databases; did you mean casme3?\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("quick", [False, True])

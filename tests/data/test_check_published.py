@@ -24,7 +24,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Any], dict[str, str], dict[str, str
             "bad orders of onset, apex, offset": "55 (apex 55)",
             "apex unknown, to be spotted": "55",
             "corrections applied": "8",
-            "left out on purpose": "0",
+            "rows left out on purpose": "0",
         },
         {
             "Emotion disgust": "250",
@@ -104,7 +104,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Any], dict[str, str], dict[str, str
             "usable clips": "164",
             "subjects": "16",
             "apex unknown, to be spotted": "164",
-            "left out on purpose": "16",
+            "rows left out on purpose": "0",
         },
         {"Emotion negative": "70", "Emotion positive": "51", "Emotion surprise": "43"},
     ),
@@ -174,7 +174,7 @@ def test_a_folder_of_ones_own_has_no_published_counts(tmp_path: Path, capsys: py
     folder.write_example(tmp_path / "db")
     assert check("folder", tmp_path / "db") == 0
     text = capsys.readouterr().out
-    assert "published |" not in text and "No published counts apply" in text
+    assert "published |" not in text and "There are no published counts of a folder of one's own." in text
     assert "# folder: 5 clips of 3 subjects" in text
 
 

@@ -12,6 +12,7 @@ from owners.folder import COLUMNS, FolderTree, write_example
 from hsta_hf.data.databases import DatabaseError, LoadReport, get_database
 from hsta_hf.data.decode import DecodedClip, decode_clip
 from hsta_hf.data.labels import get_label_scheme
+from hsta_hf.data.prepare_report import report_lines
 from hsta_hf.data.video_facts import video_facts
 from hsta_hf.video_reading_hsta import VideoFileReader
 
@@ -133,7 +134,51 @@ def test_a_column_that_is_not_read_is_said(tree: FolderTree):
     assert report.clips[0].emotion is None
     ((field, severity, message),) = messages(report)
     assert (field, severity) == ("columns", "warning")
-    assert message.startswith("'Emotions', 'notes' is not read; the columns that are: path, subject, clip, onset")
+    assert message.startswith(
+        "'Emotions' (did you mean emotion?), 'notes' are not read; the columns that are: path, subject, clip, onset"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("apx", "apex"), ("label", "emotion"), ("Class", "emotion"), ("onsett", "onset"), ("AUs ", "")],
+)
+def test_a_column_that_is_nearly_one_that_is_read_is_suggested(tree: FolderTree, column: str, meant: str):
+    tree.video("a.mp4")
+    tree.row("a.mp4", "x")
+    report = load(tree.save(columns=("path", "subject", column)))
+    said = [message.partition(";")[0] for _, _, message in messages(report)]
+    assert said == ([f"{column!r} (did you mean {meant}?) is not read"] if meant else [])
+
+
+def test_a_column_that_is_there_is_not_suggested(tree: FolderTree):
+    tree.video("a.mp4")
+    tree.row("a.mp4", "x", emotion="fear")
+    ((_, _, message),) = messages(load(tree.save(columns=("path", "subject", "emotion", "emotions"))))
+    assert message.startswith("'emotions' is not read;")
+
+
+def test_an_emotion_that_no_label_scheme_knows_is_said_by_row(tree: FolderTree):
+    tree.pictures("b", [f"{number}.png" for number in range(1, 30)])
+    for place, emotion in enumerate(("hapiness", "Happiness", "xyzzy", "", "others")):
+        tree.row("b", "x", onset=1 + 5 * place, offset=4 + 5 * place, fps=30, emotion=emotion)
+    report = load(tree.save())
+    assert len(report.clips) == 5 and report.clips[0].emotion == "hapiness"
+    said = "is a class of no label scheme: each leaves the clip out"
+    assert [(problem.source, problem.field, problem.severity, problem.message) for problem in report.problems] == [
+        ("clips.csv row 2", "emotion", "warning", f"'hapiness' {said}; did you mean 'happiness'?"),
+        ("clips.csv row 4", "emotion", "warning", f"'xyzzy' {said}"),
+    ]
+
+
+def test_no_emotion_at_all_is_a_line_of_the_report(tree: FolderTree):
+    tree.video("a.mp4", 30)
+    tree.row("a.mp4", "x", onset=0, offset=9)
+    report = load(tree.save())
+    assert any(line.startswith("No clip has an emotion:") for line in report_lines(report, report.clips, ()))
+    tree.row("a.mp4", "x", onset=10, offset=19, emotion="fear")
+    report = load(tree.save())
+    assert not any(line.startswith("No clip has") for line in report_lines(report, report.clips, ()))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +247,7 @@ def test_a_link_within_the_folder_is_followed(tree: FolderTree, what: str):
 @pytest.mark.parametrize(
     ("cells", "field", "said"),
     [
-        ({"subject": ""}, "subject/clip", "subject '' is not a plain folder name; it is refused"),
+        ({"subject": ""}, "subject", "empty; fill in who is seen"),
         ({"subject": "a/b"}, "subject/clip", "subject 'a/b' is not a plain folder name; it is refused"),
         ({"subject": "x", "clip": "../c"}, "subject/clip", "clip '../c' is not a plain folder name; it is refused"),
     ],

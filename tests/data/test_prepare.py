@@ -435,10 +435,10 @@ def test_a_wrong_layout_is_said_in_one_line(
     text = capsys.readouterr().out
     assert text.splitlines()[2].startswith(hint) and ("inner" in text) == (layout == "one level too high")
     assert (f"Is {root / 'inner'} the right folder?" in text) == (layout == "one level too high")
-    assert text.count("there is no folder") == 10 and "… and 20 more, all with --all" in text
+    assert text.count("there is no folder") == 2 and "  - … and 28 more\n- 30 in all, all with --all" in text
     assert run_command(check_command, str(root), "--all") == 1
     text = capsys.readouterr().out
-    assert text.count("there is no folder") == 30 and "more, all" not in text
+    assert text.count("there is no folder") == 30 and "in all, all" not in text
     assert run_command(prepare_command, str(root), str(tmp_path / "out")) == 2
     text = capsys.readouterr().err
     assert text.startswith(f"hsta prepare: {hint}") and text.count("there is no folder") == 10
@@ -461,7 +461,7 @@ def test_many_rows_without_a_folder_are_one_line_and_all_in_the_report(
     assert run_command(prepare_command, str(sound_root), str(tmp_path / "out"), "--faces", "keep") == 0
     text = capsys.readouterr().out
     assert text.startswith("No frames for 21 of 25 rows.") and "right folder" not in text
-    assert text.count("there is no folder") == 10 and "… and 11 more, all in report.md" in text
+    assert text.count("there is no folder") == 2 and "  - … and 19 more\n- 21 in all, all in report.md" in text
     assert (tmp_path / "out" / "report.md").read_text(encoding="utf-8").count("there is no folder") == 21
 
 

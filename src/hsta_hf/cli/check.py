@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--variant", help="the owner's version of the frames (raw, cropped), where there are several")
     parser.add_argument("--quick", action="store_true", help="do not open frames: annotation and file names only")
     parser.add_argument("--workers", type=int, help="threads that decode (default: one per core)")
-    parser.add_argument("--all", action="store_true", help="list every problem (default: the first 10)")
+    parser.add_argument("--all", action="store_true", help="list all problems by clip (default: sorts, with examples)")
     parser.add_argument("--strict", action="store_true", help="exit code 1 on warnings as well")
     parser.add_argument("--json", metavar="FILE", help="write the whole report to FILE, for programs")
 
@@ -45,9 +45,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; 0 if the database is sound, 1 if it is not, 2 if it cannot be read at all."""
     from tqdm.auto import tqdm
 
-    from hsta_hf.data.check import check_database, counted, summary_table
+    from hsta_hf.data.check import check_database, summary_table
     from hsta_hf.data.databases import DatabaseError
-    from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, padded_tables, report_lines
+    from hsta_hf.data.prepare_report import SHOWN_PROBLEMS, annotation_line, padded_tables, problem_lines, report_lines
+    from hsta_hf.data.wording import counted
 
     def progress(steps: Iterator[Any], total: int) -> Iterator[Any]:
         return iter(tqdm(steps, total=total, desc="Decoding clips", unit="clip"))
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if json_file is not None:
             _check_writable(json_file)
+        _check_no_recipe(args.database)
         report = check_database(
             args.database,
             args.root,
@@ -72,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"hsta check: {error}", file=sys.stderr)
         return 2
     limit = None if args.all else SHOWN_PROBLEMS
+    if not report.load.num_rows:  # nothing to count: tables of zeros would hide it
+        print("\n".join([annotation_line(report.load), *problem_lines(report.problems, limit, "all with --all")]))
+        print(f"Not sound: {'; '.join(report.unsound(args.strict))}.")
+        return 1
     lines = report_lines(report.load, report.clips, report.problems, limit, "all with --all", summary_table(report))
     print("\n".join(padded_tables(lines)))
     reasons = report.unsound(args.strict)
@@ -87,6 +93,28 @@ def run(args: argparse.Namespace) -> int:
     }
     print(f"{verdict} {', '.join(counted(number, what) for what, number in numbers.items())}.")
     return int(bool(reasons))
+
+
+def _check_no_recipe(name: str) -> None:
+    """Say so where a recipe's name is given for a database's: `hsta prepare` takes both.
+
+    Raises:
+        DatabaseError: `name` is that of a recipe that comes with hsta-hf, or a recipe's file.
+    """
+    from hsta_hf.data.databases import DATABASES, DatabaseError
+
+    if name.casefold() in DATABASES:
+        return
+    from hsta_hf.training.recipe import RecipeError, read_recipe_file, shipped_recipes
+
+    if name not in shipped_recipes() and not name.endswith((".yaml", ".yml")):
+        return
+    try:
+        database = (read_recipe_file(name).get("prepare") or {}).get("database")
+    except (RecipeError, AttributeError):
+        database = None
+    meant = f"did you mean {database}?" if database in DATABASES else f"there are {', '.join(DATABASES)}"
+    raise DatabaseError(f"{name} is a recipe, and check takes databases; {meant}")
 
 
 def _check_writable(path: Path) -> None:

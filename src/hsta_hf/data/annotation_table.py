@@ -11,10 +11,15 @@ from typing import Any
 import openpyxl
 
 from hsta_hf.data.frame_folders import plain_letters
+from hsta_hf.data.wording import listing
 
 TABLE_SUFFIXES: tuple[str, ...] = (".xlsx", ".csv")
+OLD_SUFFIX = ".xls"
+OLD_EXCEL = "an old Excel file, which is not read; save it as .xlsx"
 # Some owners put prose above the header; it is looked for in this many rows.
 _HEADER_WITHIN = 20
+# How many tables beside ROOT are opened in search of the right folder.
+_OTHERS_TRIED = 20
 # Spreadsheets of countries with a decimal comma write CSV with semicolons.
 _DELIMITERS = ",;\t"
 
@@ -62,6 +67,10 @@ def _text(value: Any) -> str:
 
 def _raw_tables(path: Path) -> list[tuple[str, list[tuple[Any, ...]]]]:
     """Every sheet of the file as (name, rows); a .csv counts as one sheet per way to read it."""
+    if path.suffix.lower() == OLD_SUFFIX:
+        raise AnnotationError(f"{path}: {OLD_EXCEL}")
+    if not path.is_file():
+        raise AnnotationError(f"{path}: no such file (paths are relative to the current folder)")
     try:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -148,6 +157,24 @@ def read_table(
     )
 
 
+def named_annotation(root: Path, path: Path) -> Path:
+    """`path`, if there is such a file.
+
+    Args:
+        root: The database's folder; what tables are in it is said where `path` is missing.
+        path: The table that the user names, relative to the current folder.
+
+    Raises:
+        AnnotationError: there is no such file.
+    """
+    if path.is_file():
+        return path
+    tables = ", ".join(table.name for table in _tables(root))
+    raise AnnotationError(
+        f"{path}: no such file (paths are relative to the current folder); ROOT holds {tables or 'no table'}"
+    )
+
+
 def find_annotation(
     root: Path, known_names: Sequence[str], columns: Mapping[str, Sequence[str]], *, above: bool = False
 ) -> Path:
@@ -174,12 +201,39 @@ def find_annotation(
         names = ", ".join(path.name for path in found)
         raise AnnotationError(f"{root} holds several annotation tables ({names}); name one with --annotation")
     looked = f" Looked at: {'; '.join(reasons)}." if reasons else ""
-    old = sorted(path.name for path in root.iterdir() if path.suffix.lower() == ".xls")
-    hint = f" {', '.join(old)}: an old Excel file, which is not read; save it as .xlsx." if old else ""
+    old = sorted(path.name for path in root.iterdir() if path.suffix.lower() == OLD_SUFFIX)
+    hint = f" {', '.join(old)}: {OLD_EXCEL}." if old else ""
+    near = _folder_with_table(root, known_names, columns)
+    meant = f" {near[0]} holds {near[1]}: did you mean {near[0]}?" if near else ""
     raise AnnotationError(
         f"{root}: no annotation table found. Expected {known_names[0]} (or another .xlsx or .csv with the "
-        f"columns {', '.join(columns)}); name it with --annotation.{looked}{hint}"
+        f"columns {', '.join(columns)}); name it with --annotation. ROOT holds: {listing(root)}.{meant}{looked}{hint}"
     )
+
+
+def _folder_with_table(
+    root: Path, known_names: Sequence[str], columns: Mapping[str, Sequence[str]]
+) -> tuple[Path, str] | None:
+    """The folder in `root`, or the one above, that holds the table, and the table's name; None if none does."""
+    above = root.resolve().parent
+    folders = [*sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")), above]
+    candidates = []
+    for folder in folders:
+        try:
+            candidates += [(folder, table) for table in _tables(folder)]
+        except OSError:
+            continue  # a folder that may not be read is not what was meant
+    wanted = {name.casefold() for name in known_names}
+    for folder, table in candidates:
+        if table.name.casefold() in wanted:
+            return folder, table.name
+    for folder, table in candidates[:_OTHERS_TRIED]:
+        try:
+            read_annotation(table, columns)
+        except AnnotationError:
+            continue
+        return folder, table.name
+    return None
 
 
 def _tables(folder: Path) -> list[Path]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hsta_hf.data.check_footage import (
     ClipPictures,
     SharedClips,
+    all_shared,
     footage_problems,
     overlapping_rows,
-    shared_pictures,
 )
 from hsta_hf.data.check_kinds import (
     DUPLICATE,
@@ -31,7 +31,8 @@ from hsta_hf.data.clip import MicroExpressionClip
 from hsta_hf.data.databases import DatabaseError, get_database
 from hsta_hf.data.databases.base import ERROR, LoadReport, Problem
 from hsta_hf.data.decode import DecodedClip, decode_clip
-from hsta_hf.data.prepare_report import class_counts
+from hsta_hf.data.prepare_report import class_counts, is_composite, rows_left_out
+from hsta_hf.data.wording import counted
 
 # How often an interrupt from the keyboard is looked for while threads work, in seconds.
 _LOOK_UP = 0.5
@@ -103,7 +104,7 @@ class CheckReport:
             "paths_outside_the_root": rows_with(problems, OUTSIDE),
             "labels_in_doubt": rows_with(problems, LABEL),
             "corrections_applied": len(self.load.corrections),
-            "left_out_on_purpose": sum(self.load.left_out.values()),
+            "left_out_on_purpose": sum(rows_left_out(self.load).values()),
         }
 
     def as_json(self, strict: bool = False) -> dict[str, Any]:
@@ -173,11 +174,11 @@ def check_database(
         there_are = (
             f"there are {', '.join(database.variants)}" if database.variants else "it has one version of its frames"
         )
-        raise DatabaseError(f"{name} has no variant {variant!r}; {there_are}")
+        raise DatabaseError(f"{database.name} has no variant {variant!r}; {there_are}")
     load: LoadReport = database.load(root, annotation, variant)
     if quick:
         shared = overlapping_rows(load.clips)
-        problems = (*load.problems, *footage_problems(shared))
+        problems = _one_name_each(load, (*load.problems, *footage_problems(shared)))
         return CheckReport(load, load.clips, problems, tuple(shared), None)
 
     steps: Iterator[tuple[int, ClipPictures | None, tuple[Problem, ...]]]
@@ -189,26 +190,25 @@ def check_database(
         found[position] = (shown, file_problems)
     in_order = [found[position] for position in range(len(load.clips))]
     pictures = [shown for shown, _ in in_order if shown is not None]
-    shared = _all_shared(pictures)
+    shared = all_shared(pictures)
     problems = (
         *load.problems,
         *(problem for _, file_problems in in_order for problem in file_problems),
         *footage_problems(shared),
     )
+    problems = _one_name_each(load, problems)
     num_frames = sum(len(shown.hashes) for shown in pictures)
     return CheckReport(load, tuple(shown.clip for shown in pictures), problems, tuple(shared), num_frames)
 
 
-def _all_shared(pictures: Sequence[ClipPictures]) -> list[SharedClips]:
-    """The clips that share pictures, and those that share files whose pictures say nothing; in the clips' order."""
-    clips = [shown.clip for shown in pictures]
-    place = {clip.clip_id: position for position, clip in enumerate(clips)}
-    # Pictures come last: they also tell of copies.
-    by_clips = {
-        (place[pair.first.clip_id], place[pair.second.clip_id]): pair
-        for pair in (*overlapping_rows(clips), *shared_pictures(pictures))
-    }
-    return [by_clips[places] for places in sorted(by_clips)]
+def _one_name_each(load: LoadReport, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """The problems, those of one row under one name: the annotation's, where something was said of the row before.
+
+    What is found in frames names a clip by its onset, apex and offset as they are used, corrections applied.
+    """
+    names = {correction.source: correction.clip for correction in load.corrections}
+    names |= {problem.source: problem.clip for problem in load.problems if problem.source}
+    return tuple(replace(problem, clip=names.get(problem.source, problem.clip)) for problem in problems)
 
 
 def _read_one(clip: MicroExpressionClip) -> tuple[ClipPictures | None, tuple[Problem, ...]]:
@@ -243,11 +243,6 @@ def _read_all(
         pool.shutdown(cancel_futures=True)
 
 
-def counted(number: int, what: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 # Names of the summary's numbers in the printed table.
 SUMMARY_TITLES: Mapping[str, str] = {
     "rows": "rows",
@@ -264,7 +259,7 @@ SUMMARY_TITLES: Mapping[str, str] = {
     "paths_outside_the_root": "paths that lead outside the root",
     "labels_in_doubt": "rows with a label in doubt",
     "corrections_applied": "corrections applied",
-    "left_out_on_purpose": "left out on purpose",
+    "left_out_on_purpose": "rows left out on purpose",
 }
 
 
@@ -277,5 +272,8 @@ def summary_table(report: CheckReport) -> list[str]:
             text = f"{value['rows']} ({fields})" if fields else str(value["rows"])
         else:
             text = "not looked at (--quick)" if value is None else f"{value:,}"
-        lines.append(f"| {SUMMARY_TITLES[name]} | {text} |")
+        title = SUMMARY_TITLES[name]
+        if name == "rows" and is_composite(report.load):
+            title = "rows of its databases"
+        lines.append(f"| {title} | {text} |")
     return lines

@@ -220,6 +220,11 @@ LABEL_SCHEMES: Mapping[str, LabelScheme] = MappingProxyType(
     }
 )
 
+# Every word for an emotion that some scheme has a class for.
+EMOTIONS: frozenset[str] = frozenset(
+    word for scheme in LABEL_SCHEMES.values() if scheme.field == "emotion" for word in scheme.mapping
+)
+
 
 def get_label_scheme(name: str) -> LabelScheme:
     """The label scheme of that name.
@@ -236,6 +241,7 @@ def get_label_scheme(name: str) -> LabelScheme:
 __all__ = [
     "ACTION_UNITS",
     "CASME3_EMOTIONS",
+    "EMOTIONS",
     "LABEL_SCHEMES",
     "OBJECTIVE_CLASSES",
     "PAIRED_ACTION_UNITS",

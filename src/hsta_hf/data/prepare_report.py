@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 from hsta_hf.data.clip import APEX_SPOTTED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases import get_database
-from hsta_hf.data.databases.base import ERROR, LoadReport, Problem
+from hsta_hf.data.databases.base import NON_MICRO, LoadReport, Problem
 from hsta_hf.data.databases.timing import NO_FRAME
 from hsta_hf.data.frame_folders import NO_FOLDER
+from hsta_hf.data.labels import LABEL_SCHEMES
+from hsta_hf.data.problem_groups import group_lines
+from hsta_hf.data.wording import counted, listing
 
-# A terminal shows this many problems; report.md has all.
+# A terminal shows this many sorts of problems; report.md has all problems.
 SHOWN_PROBLEMS = 10
 # The released implementation cuts clips this many frames after the onset.
 LONG_AFTER_ONSET = 50
 # So many rows without a frame are no accident: the layout is looked at.
 _MANY_WITHOUT_FRAMES = 20
-_SHOWN_ENTRIES = 5
 # Fields with classes, and what a table calls them. A composite says which database a clip is from.
 _COUNTED = {"database": "Database", "emotion": "Emotion", "objective_class": "Objective class"}
 _FIELDS = ("rows", "subjects", *_COUNTED)
@@ -80,7 +82,8 @@ def counts_table(load: LoadReport, clips: Sequence[MicroExpressionClip]) -> list
     """Markdown table of clips by class; with a column of published row counts where those apply."""
     counts = class_counts(load, clips)
     published = any(count.published is not None for count in counts)
-    head = ["", "rows", *(["published"] if published else []), "usable clips"]
+    # A composite's table counts what it takes of its databases' rows; the summary and the annotation line count all.
+    head = ["", "rows taken" if is_composite(load) else "rows", *(["published"] if published else []), "usable clips"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for count in counts:
         if count.value == "all":
@@ -106,14 +109,15 @@ def length_lines(clips: Sequence[MicroExpressionClip]) -> list[str]:
     long = sum(clip.offset - clip.onset > LONG_AFTER_ONSET for clip in clips)
     if long:
         lines.append(
-            f"{long} clips run more than {LONG_AFTER_ONSET} frames past the onset; `hsta prepare --max-frames "
-            f"{LONG_AFTER_ONSET + 1}` cuts them there, as the released implementation does."
+            f"{counted(long, 'clip')} {'runs' if long == 1 else 'run'} more than {LONG_AFTER_ONSET} frames past the "
+            f"onset; `hsta prepare --max-frames {LONG_AFTER_ONSET + 1}` cuts {'it' if long == 1 else 'them'} there, "
+            "as the released implementation does."
         )
     sources = Counter(clip.apex_source for clip in clips)
     if sources[APEX_SPOTTED]:
-        lines.append(f"Apex spotted, not annotated, in {sources[APEX_SPOTTED]} clips.")
+        lines.append(f"Apex spotted, not annotated, in {counted(sources[APEX_SPOTTED], 'clip')}.")
     if sources[APEX_UNKNOWN]:
-        lines.append(f"Apex unknown in {sources[APEX_UNKNOWN]} clips; `hsta prepare` spots it.")
+        lines.append(f"Apex unknown in {counted(sources[APEX_UNKNOWN], 'clip')}; `hsta prepare` spots it.")
     return lines
 
 
@@ -133,12 +137,10 @@ def _layout_hint(load: LoadReport, layout: str) -> str:
     }
     if not load.num_rows or len(without) < min(load.num_rows, _MANY_WITHOUT_FRAMES):
         return ""
-    which = (
-        f"any of {load.num_rows} rows" if len(without) >= load.num_rows else f"{len(without)} of {load.num_rows} rows"
-    )
-    entries = sorted(entry.name for entry in load.root.iterdir() if not entry.name.startswith("."))
-    holds = ", ".join(entries[:_SHOWN_ENTRIES]) + (", …" if len(entries) > _SHOWN_ENTRIES else "")
-    return f"No frames for {which}. Expected {layout}; ROOT ({load.root}) holds: {holds or 'nothing'}."
+    which = f"{len(without)} of {load.num_rows} rows"
+    if len(without) >= load.num_rows:
+        which = "the only row" if load.num_rows == 1 else f"any of {load.num_rows} rows"
+    return f"No frames for {which}. Expected {layout}; ROOT ({load.root}) holds: {listing(load.root)}."
 
 
 def problem_lines(problems: Sequence[Problem], limit: int | None = None, rest: str = "all in report.md") -> list[str]:
@@ -146,34 +148,31 @@ def problem_lines(problems: Sequence[Problem], limit: int | None = None, rest: s
 
     Args:
         problems: What to list.
-        limit: List at most this many, errors before warnings, and say how many more there are; None lists all.
-        rest: Where the others are to be found.
+        limit: List at most this many sorts of problems, errors first, each with its number and few examples; None
+            lists every problem by clip.
+        rest: Where all problems are to be found.
     """
+    if limit is not None:
+        return group_lines(problems, limit, rest)
     by_clip: dict[str, list[Problem]] = {}
-    if limit is not None and len(problems) > limit:
-        shown = sorted(problems, key=lambda problem: problem.severity != ERROR)[:limit]
-    else:
-        shown = list(problems)
-    for problem in shown:
+    for problem in problems:
         by_clip.setdefault(problem.source or problem.clip, []).append(problem)
     lines = []
     for source, found in by_clip.items():
         lines.append(f"- {found[0].clip} ({source})")
         lines.extend(f"  - {problem.severity}: {problem.field}: {problem.message}" for problem in found)
-    if limit is not None and len(problems) > limit:
-        lines.append(f"- … and {len(problems) - limit} more, {rest}")
     return lines
 
 
 def annotation_line(load: LoadReport) -> str:
     """Where the labels are from, how many rows that is, and which version of the frames was read."""
-    rows = f"{load.num_rows} rows" if load.num_rows else "the table has no rows"
+    rows = counted(load.num_rows, "row") if load.num_rows else "the table has no rows"
     if load.annotation is not None:
         line = f"Annotation: {load.annotation_name}, {rows}."
-    elif "database" in load.row_counts:
-        line = f"Annotations: those of {', '.join(load.row_counts['database'])}, {load.num_rows} rows."
+    elif is_composite(load):
+        line = f"Annotations: those of {', '.join(load.row_counts['database'])}, {counted(load.num_rows, 'row')}."
     else:
-        line = f"Annotation: none, labels are those of the folders, {load.num_rows} clips."
+        line = f"Annotation: none, labels are those of the folders, {counted(load.num_rows, 'clip')}."
     return f"{line} Frames: {load.variant}." if load.variant else line
 
 
@@ -181,12 +180,48 @@ def left_out_lines(load: LoadReport) -> list[str]:
     """Rows that are sound and left out on purpose, by reason; none where there are none."""
     if not load.left_out:
         return []
-    total = sum(load.left_out.values())
-    return [
-        f"Left out on purpose: {total}.",
-        "",
-        *(f"- {count}: {reason}" for reason, count in load.left_out.items()),
-    ]
+    rows = rows_left_out(load)
+    apart = {reason: count for reason, count in load.left_out.items() if reason not in rows}
+    lines = []
+    if rows:
+        lines += [f"Left out on purpose: {sum(rows.values())} of {counted(load.num_rows, 'row')}.", ""]
+        lines += [f"- {count}: {reason}" for reason, count in rows.items()]
+    if apart:
+        lines += [""] if rows else []
+        lines += ["Not counted as rows, and left out on purpose:", ""]
+        lines += [f"- {count}: {reason}" for reason, count in apart.items()]
+    return lines
+
+
+def rows_left_out(load: LoadReport) -> dict[str, int]:
+    """How many rows are left out on purpose, by reason; not the clips that are no rows (SMIC's non_micro)."""
+    return {reason: count for reason, count in load.left_out.items() if not reason.endswith(NON_MICRO)}
+
+
+def is_composite(load: LoadReport) -> bool:
+    """True if the clips are those of several databases."""
+    return "database" in load.row_counts
+
+
+def published_line(load: LoadReport) -> str:
+    """Why counts are not compared with published ones, and what would have them compared."""
+    owners = get_database(load.database).owners_table
+    if load.synthetic:
+        return "No published counts apply: this database is synthetic."
+    if not owners:
+        return f"There are no published counts of {get_database(load.database).title}."
+    return (
+        f"Counts are not compared with the published ones: those are of the owner's annotation file, {owners}; "
+        f"{load.annotation_name} is not called that."
+    )
+
+
+def emotion_lines(clips: Sequence[MicroExpressionClip]) -> list[str]:
+    """One line if no clip at all has an emotion; else none."""
+    if not clips or any(clip.emotion for clip in clips):
+        return []
+    schemes = ", ".join(name for name, scheme in LABEL_SCHEMES.items() if scheme.field == "emotion")
+    return [f"No clip has an emotion: the label schemes of emotions ({schemes}) leave all of them out."]
 
 
 def report_lines(
@@ -208,7 +243,7 @@ def report_lines(
         summary: Lines that come before the table of classes.
     """
     subjects = len({(clip.database, clip.subject) for clip in clips})
-    lines = [f"# {load.database}: {len(clips)} clips of {subjects} subjects", ""]
+    lines = [f"# {load.database}: {counted(len(clips), 'clip')} of {counted(subjects, 'subject')}", ""]
     hint = frames_hint(load)
     lines += [*hint, ""] if hint else []
     if load.synthetic:
@@ -217,7 +252,7 @@ def report_lines(
     lines += [*summary, ""] if summary else []
     lines += [*counts_table(load, clips), ""]
     if not load.published_counts:
-        lines += ["No published counts apply: this is not the owner's annotation file.", ""]
+        lines += [published_line(load), ""]
     elif load.count_mismatches:
         lines += ["Counts that differ from the published ones (is this the whole database?):", ""]
         lines += [*(f"- {message}" for message in load.count_mismatches), ""]
@@ -225,12 +260,12 @@ def report_lines(
         lines += ["All counts are the published ones.", ""]
     left_out = left_out_lines(load)
     lines += [*left_out, ""] if left_out else []
-    lengths = length_lines(clips)
+    lengths = [*emotion_lines(clips), *length_lines(clips)]
     lines += [*lengths, ""] if lengths else []
     lines += [f"## Known mistakes corrected: {len(load.corrections)}", ""]
     lines += [*(f"- {correction}" for correction in load.corrections), *([""] if load.corrections else [])]
     named = len({problem.source or problem.clip for problem in problems})
-    lines += [f"## Problems: {len(problems)} in {named} clips", ""]
+    lines += [f"## Problems: {len(problems)} in {counted(named, 'clip')}", ""]
     if problems:
         lines += ["warning: nothing is lost, treated as said. error: a clip, frames or a label are lost.", ""]
         lines += [*problem_lines(problems, limit, rest), ""]

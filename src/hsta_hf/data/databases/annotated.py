@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from hsta_hf.data.annotation_table import AnnotationError, find_annotation, read_annotation
+from hsta_hf.data.annotation_table import AnnotationError, find_annotation, named_annotation, read_annotation
 from hsta_hf.data.databases.annotated_database import OBJECTIVE, ONSET, AnnotatedDatabase, Counts
 from hsta_hf.data.databases.annotated_rows import RowReader
 from hsta_hf.data.databases.base import Database, DatabaseError, LoadReport
-from hsta_hf.data.databases.frame_versions import find_version, listing
+from hsta_hf.data.databases.frame_versions import find_version
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import NO_FRAME
 from hsta_hf.data.frame_folders import NO_FOLDER
+from hsta_hf.data.wording import listing
 
 # So many rows without a folder are no accident: the layout is looked at.
 _MANY = 20
+_NO_NAMES = {"", ".", "..", "?"}
 
 
 def as_database(database: AnnotatedDatabase) -> Database:
@@ -35,6 +37,7 @@ def as_database(database: AnnotatedDatabase) -> Database:
         variants=tuple(version.name for version in versions),
         aligned_variants=tuple(version.name for version in versions if version.aligned),
         layout_hint=partial(layout_hint, database),
+        owners_table=database.owners_names[0] if database.published else "",
     )
 
 
@@ -63,7 +66,7 @@ def load_annotated(
         raise DatabaseError(f"{root} is not a folder; give the folder of {database.title}")
     columns = database.table_columns
     try:
-        found = Path(annotation) if annotation is not None else None
+        found = named_annotation(root, Path(annotation)) if annotation is not None else None
         table = found or find_annotation(root, database.owners_names, columns, above=database.table_above)
         rows = read_annotation(table, columns)
     except AnnotationError as error:
@@ -129,7 +132,7 @@ def layout_hint(database: AnnotatedDatabase, report: LoadReport) -> str:
     no_onset = {p.source for p in report.problems if p.field == onset and p.message.startswith(NO_FRAME)}
     total = report.num_rows - sum(report.left_out.values())
     if total and len(no_folder | no_onset) == total:
-        which = f"any of {total} rows"
+        which = "the only row" if total == 1 else f"any of {total} rows"
     elif len(no_folder) > _MANY:
         which = f"{len(no_folder)} of {total} rows"
     else:
@@ -140,4 +143,7 @@ def layout_hint(database: AnnotatedDatabase, report: LoadReport) -> str:
     for entry in sorted(entry for entry in root.iterdir() if not entry.name.startswith(".")):
         if entry.name not in subjects and any((entry / subject).is_dir() for subject in subjects):
             return f"{hint} Is {entry} the right folder?"
+    above = root.resolve().parent
+    if any((above / subject).is_dir() for subject in subjects - _NO_NAMES):
+        return f"{hint} Is {above} the right folder?"
     return hint

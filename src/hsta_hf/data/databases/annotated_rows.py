@@ -138,6 +138,10 @@ class RowReader:
     ) -> MicroExpressionClip | None:
         """The row's clip, None if it is not usable."""
         database = self.database
+        for role in (SUBJECT, FILENAME):
+            if not cells[role]:
+                findings.problem(role, "empty; fill it in; the clip is left out", ERROR)
+                return None
         try:
             safe_name(cells[SUBJECT], database.column(SUBJECT))
             subject, filename = (safe_name(where[0], SUBJECT), safe_name(where[1], database.column(FILENAME)))

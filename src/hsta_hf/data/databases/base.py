@@ -11,6 +11,8 @@ from hsta_hf.data.clip import MicroExpressionClip
 
 WARNING = "warning"
 ERROR = "error"
+# What SMIC holds beside its clips. It is no row of anything: reports count it apart from rows that are left out.
+NON_MICRO = "clips without a micro-expression (non_micro)"
 
 
 class DatabaseError(ValueError):
@@ -150,6 +152,8 @@ class Database:
             they are unless it is told otherwise.
         layout_hint: One line about what was expected and what is there, if so many rows have no frames that the
             root is likely not the right one; else "".
+        owners_table: Name of the owner's annotation file, whose counts are compared with the published ones; "" if
+            the database has no such file, or nothing is published about it.
     """
 
     name: str
@@ -159,3 +163,4 @@ class Database:
     variants: tuple[str, ...] = ()
     aligned_variants: tuple[str, ...] = ()
     layout_hint: Callable[[LoadReport], str] | None = None
+    owners_table: str = ""

@@ -24,13 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hsta_hf.data.action_units import OBJECTIVE_CLASSES, objective_class_of, read_action_units
-from hsta_hf.data.annotation_table import AnnotationError, AnnotationRow, find_annotation, read_table
+from hsta_hf.data.annotation_table import AnnotationError, AnnotationRow, find_annotation, named_annotation, read_table
 from hsta_hf.data.clip import APEX_ANNOTATED, APEX_UNKNOWN, MicroExpressionClip
 from hsta_hf.data.databases.base import ERROR, WARNING, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import frame_number, resolve_timing
 from hsta_hf.data.frame_folders import FRAME_SUFFIXES, NO_FOLDER, FrameFolders, UnsafePathError, safe_name
+from hsta_hf.data.labels import EMOTIONS
 from hsta_hf.data.video_facts import VideoFacts, video_facts
+from hsta_hf.data.wording import did_you_mean, nearest
 
 NAME = "folder"
 TITLE = "a folder of one's own"
@@ -47,8 +49,17 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "action_units": ("AU", "AUs"),
     "fps": ("frames per second",),
 }
+# What people call columns that are not read under these names, since other tools mean something else by them.
+_ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
+    "subject": ("person", "participant"),
+    "emotion": ("label", "class", "expression"),
+    "onset": ("start",),
+    "apex": ("peak",),
+    "offset": ("end", "stop"),
+}
 _LAST_NUMBER = re.compile(r"(?:.*[^0-9])?([0-9]+)[^0-9]*", re.DOTALL)
 _SHOWN_NAMES = 3
+_TIMES = ("onset", "apex", "offset")
 
 
 def load(root: str | Path, annotation: str | Path | None = None, variant: str | None = None) -> LoadReport:
@@ -71,15 +82,18 @@ def load(root: str | Path, annotation: str | Path | None = None, variant: str | 
     if variant is not None:
         raise DatabaseError(f"{TITLE} has one version of its frames; leave the variant {variant!r} out")
     try:
-        path = Path(annotation) if annotation is not None else find_annotation(root, USUAL_NAMES, REQUIRED)
+        if annotation is not None:
+            path = named_annotation(root, Path(annotation))
+        else:
+            path = find_annotation(root, USUAL_NAMES, REQUIRED)
         table = read_table(path, REQUIRED, OPTIONAL)
     except AnnotationError as error:
         raise DatabaseError(str(error)) from error
     reader = _Reader(root, path)
     if table.unknown:
         known = ", ".join([*REQUIRED, *OPTIONAL])
-        names = ", ".join(repr(name) for name in table.unknown)
-        message = f"{names} is not read; the columns that are: {known}"
+        names = ", ".join(f"{name!r}{_meant(name, table.columns)}" for name in table.unknown)
+        message = f"{names} {'is' if len(table.unknown) == 1 else 'are'} not read; the columns that are: {known}"
         reader.problems.append(Problem(path.name, "columns", message, WARNING, f"{path.name} header"))
     for row in table.rows:
         reader.read(row)
@@ -130,7 +144,7 @@ class _Reader:
     def read(self, row: AnnotationRow) -> None:
         """Read one row; adds a clip if it is usable."""
         cells = row.cells
-        name = "/".join(cells[column] or "?" for column in ("subject", "path", "onset", "apex", "offset"))
+        name = "/".join(text or "?" for text in (cells["subject"], _recording_name(cells), *map(cells.get, _TIMES)))
         source = f"{self.table.name} row {row.number}"
 
         def problem(field: str, message: str, severity: str) -> None:
@@ -139,9 +153,12 @@ class _Reader:
         def left_out(field: str, message: str) -> None:
             problem(field, f"{message}; the clip is left out", ERROR)
 
+        if not cells["subject"]:
+            return left_out("subject", "empty; fill in who is seen")
         try:
             subject = safe_name(cells["subject"], "subject")
-            clip_name = safe_name(cells["clip"], "clip") if cells["clip"] else None
+            if cells["clip"]:
+                safe_name(cells["clip"], "clip")
         except UnsafePathError as error:
             return left_out("subject/clip", str(error))
         try:
@@ -182,7 +199,12 @@ class _Reader:
             problem("objective_class", f"{cells['objective_class']!r} is none of I to VII; it is left out", ERROR)
             objective = None
 
-        filename = clip_name or "_".join((*parts[:-1], Path(parts[-1]).stem if recording.video else parts[-1]))
+        emotion = cells["emotion"].casefold()
+        if emotion and emotion not in EMOTIONS:
+            message = f"{cells['emotion']!r} is a class of no label scheme: each leaves the clip out"
+            problem("emotion", message + did_you_mean(emotion, EMOTIONS), WARNING)
+
+        filename = cells["clip"] or _joined(parts, is_video=recording.video is not None)
         clip = MicroExpressionClip(
             clip_id=self._free_id(f"{NAME}/{subject}/{filename}/{timing.onset}", timing.offset),
             database=NAME,
@@ -194,7 +216,7 @@ class _Reader:
             frame_paths=tuple(recording.pictures[n] for n in timing.frame_numbers) if recording.pictures else (),
             frame_numbers=timing.frame_numbers,
             fps=fps,
-            emotion=cells["emotion"].casefold() or None,
+            emotion=emotion or None,
             objective_class=objective,
             action_units=units.numbers,
             action_units_raw=cells["action_units"],
@@ -287,6 +309,35 @@ def _relative_parts(text: str) -> tuple[str, ...]:
     return parts
 
 
+def _joined(parts: tuple[str, ...], *, is_video: bool) -> str:
+    """The name of a recording that has none of its own."""
+    return "_".join((*parts[:-1], Path(parts[-1]).stem if is_video else parts[-1]))
+
+
+def _recording_name(cells: Mapping[str, str]) -> str:
+    """The recording as its clips are called, so that a report calls it by one name; the bare path if that is none."""
+    if cells["clip"]:
+        return cells["clip"]
+    try:
+        parts = _relative_parts(cells["path"])
+    except UnsafePathError:
+        return cells["path"]
+    # Nothing was looked at yet: a name with an ending that is no picture's is taken for a file's.
+    return _joined(parts, is_video=re.fullmatch(r"\.[A-Za-z0-9]{2,4}", Path(parts[-1]).suffix) is not None)
+
+
+def _meant(name: str, columns: tuple[str, ...]) -> str:
+    """` (did you mean apex?)` for a column that is not read; "" if it is like none of those that are missing."""
+    others = {
+        alias.casefold(): column
+        for column, aliases in {**REQUIRED, **OPTIONAL}.items()
+        if column not in columns
+        for alias in (column, *aliases, *_ALSO_CALLED.get(column, ()))
+    }
+    near = nearest(name, others)
+    return f" (did you mean {others[near]}?)" if near else ""
+
+
 def _says_the_same(first: MicroExpressionClip, second: MicroExpressionClip) -> bool:
     def said(clip: MicroExpressionClip) -> tuple[object, ...]:
         return clip.subject, clip.apex, clip.emotion, clip.objective_class, clip.action_units
@@ -306,7 +357,7 @@ def _names(names: list[str]) -> str:
 
 def _row_counts(rows: list[AnnotationRow]) -> dict[str, dict[str, int]]:
     """How often each label stands in the table, "" for none; fields that no row fills in are left out."""
-    counts = {"rows": {"all": len(rows)}, "subjects": {"all": len({row.cells["subject"] for row in rows})}}
+    counts = {"rows": {"all": len(rows)}, "subjects": {"all": len({row.cells["subject"] for row in rows} - {""})}}
     labels = {
         "emotion": Counter(row.cells["emotion"].casefold() for row in rows),
         "objective_class": Counter(_class_of(row) for row in rows),

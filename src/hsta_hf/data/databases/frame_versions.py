@@ -10,8 +10,7 @@ from pathlib import Path
 
 from hsta_hf.data.databases.base import DatabaseError
 from hsta_hf.data.frame_folders import plain_letters
-
-_SHOWN_ENTRIES = 5
+from hsta_hf.data.wording import listing
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,6 @@ def find_version(
     if found:
         raise DatabaseError(f"{root} holds no {variant} frames of {title}, only {', '.join(found)} ones")
     raise DatabaseError(f"{root}: no frames of {title} found. Expected {expected}; ROOT holds: {listing(root)}")
-
-
-def listing(folder: Path) -> str:
-    """The first entries of a folder as text, for messages."""
-    entries = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    return ", ".join(entries[:_SHOWN_ENTRIES]) + (", …" if len(entries) > _SHOWN_ENTRIES else "") or "nothing"
 
 
 def _found(

@@ -26,13 +26,14 @@ from hsta_hf.data.clip import MicroExpressionClip
 from hsta_hf.data.databases.base import WARNING, Correction, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.frame_folders import plain_letters
+from hsta_hf.data.wording import nearest
 
 NAME = "megc2019"
 TITLE = "MEGC 2019 composite"
 CLASSES: tuple[str, ...] = ("negative", "positive", "surprise")
 RAW, CROPPED = "raw", "cropped"
 VARIANTS: tuple[str, ...] = (RAW, CROPPED)
-BY_NAME = "left out by name"
+RULE = "not among the 145 clips of CASME II in the list of MEGC 2019 (See et al. 2019)"
 
 _YAML_SUFFIXES = (".yaml", ".yml")
 _PLACE_KEYS = ("root", "annotation", "variant")
@@ -161,14 +162,17 @@ def load(root: str | Path, annotation: str | Path | None = None, variant: str | 
             for c in report.corrections
         )
         left_out.update({f"{name}: {reason}": count for reason, count in report.left_out.items()})
+        by_name: list[str] = []
         for clip in report.clips:
             label = member.classes.get(clip.emotion or "")
             if label is None:
                 left_out[f"{name}: {clip.emotion or 'no emotion'}"] += 1
             elif (clip.subject, clip.filename) in member.left_out:
-                left_out[f"{name}: {BY_NAME}"] += 1
+                by_name.append(f"{clip.subject}/{clip.filename}")
             else:
                 clips.append(replace(clip, emotion=label, source=f"{name}: {clip.source}"))
+        if by_name:
+            left_out[f"{name}: {', '.join(by_name)}, {RULE}"] = len(by_name)
     mixture = _mixture(reports)
     if mixture:
         problems.append(Problem(NAME, "variant", mixture, WARNING))
@@ -228,9 +232,20 @@ def _places_from(file: Path) -> dict[Member, _Place]:
         raise DatabaseError(f"{file} cannot be read as YAML: {error}") from error
     names = [member.name for member in MEMBERS]
     if not isinstance(content, dict) or set(content) != set(names):
-        has = ", ".join(map(str, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise DatabaseError(f"{file} has to say where {', '.join(names)} are, these and no others; it has: {has}")
+        if isinstance(content, dict):
+            missing = ", ".join(name for name in names if name not in content)
+            unknown = ", ".join(_unknown(str(key), names) for key in content if key not in names)
+            wrong = {"missing": missing, "unknown": unknown}
+            has = "; ".join(f"{what}: {which}" for what, which in wrong.items() if which)
+        else:
+            has = f"it is a {type(content).__name__}"
+        raise DatabaseError(f"{file} has to say where {', '.join(names)} are, these and no others; {has}")
     return {member: _place(file, member.name, content[member.name]) for member in MEMBERS}
+
+
+def _unknown(key: str, names: Sequence[str]) -> str:
+    near = nearest(key, names)
+    return f"{key} (did you mean {near}?)" if near else key
 
 
 def _place(file: Path, name: str, entry: Any) -> _Place:

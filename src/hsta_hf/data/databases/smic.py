@@ -17,16 +17,15 @@ from functools import partial
 from pathlib import Path
 
 from hsta_hf.data.clip import APEX_UNKNOWN, MicroExpressionClip
-from hsta_hf.data.databases.base import ERROR, WARNING, Database, DatabaseError, LoadReport, Problem
-from hsta_hf.data.databases.frame_versions import listing
+from hsta_hf.data.databases.base import ERROR, NON_MICRO, WARNING, Database, DatabaseError, LoadReport, Problem
 from hsta_hf.data.databases.synthetic import calls_itself_synthetic
 from hsta_hf.data.databases.timing import resolve_timing
 from hsta_hf.data.frame_folders import FrameFolders, UnsafePathError, plain_letters
+from hsta_hf.data.wording import listing
 
 RAW, CROPPED = "raw", "cropped"
 VARIANTS: tuple[str, ...] = (RAW, CROPPED)
 EMOTIONS: tuple[str, ...] = ("negative", "positive", "surprise")
-NON_MICRO = "clips without a micro-expression (non_micro)"
 
 # A frame's name without suffix, by variant. The owner's are lower case; unpacking may change that.
 _FRAME_NAMES: Mapping[str, re.Pattern[str]] = {
