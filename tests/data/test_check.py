@@ -88,6 +88,8 @@ def test_a_sound_database_is_a_table_and_exit_code_0(footage: Footage, run: Call
     code, text = run(footage.save(OWN))
     assert code == 0
     assert text.startswith("# casme3: 2 clips of 2 subjects\n")
+    owners = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
+    assert f"those are of the owner's annotation file, {owners}; own.csv is not called that." in text
     assert text.endswith("\nSound. 2 usable clips, 0 errors, 0 warnings, 0 corrections.\n")
     assert {what: found(text, what) for what in ("rows", "usable clips", "subjects", "frames read")} == {
         "rows": "2",

@@ -191,7 +191,7 @@ def _print(report: PrepareReport) -> None:
     for correction in report.corrections:
         print(f"corrected: {correction}")
     if report.problems:
-        print(f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}, by clip:")
+        print(f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}, by sort:")
         print("\n".join(problem_lines(report.problems, SHOWN_PROBLEMS)))
     for message in report.load.count_mismatches:
         print(f"count differs from the published one: {message}")
