@@ -220,9 +220,9 @@ def test_training_from_stored_flow_equals_training_from_computed_flow(
 
 
 def test_an_unknown_apex_has_no_flow_and_that_is_said(casme3_tree: Casme3Tree, tmp_path: Path):
-    casme3_tree.recording("spNO.1", "a", range(1, 20))
+    casme3_tree.recording("spNO.1", "a", range(1, 30))
     casme3_tree.row("spNO.1", "a", 5, 5, 13)
-    casme3_tree.row("spNO.1", "a", 6, 8, 13)
+    casme3_tree.row("spNO.1", "a", 16, 18, 23)
     flow = FlowOptions(height=16, width=16)
     options = PrepareOptions(faces="keep", spot_missing_apex=False, flow=flow)
     report = prepare(casme3_tree.save(), tmp_path / "out", options)
