@@ -11,6 +11,7 @@ tables have the ratios that the project asks for beside; nothing fails on a time
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import shutil
@@ -141,7 +142,8 @@ def open_streams(prepared: Path, side: int) -> ClipStreams:
     """Open a prepared dataset as training does."""
     processor = HSTAVideoProcessor(size={"height": side, "width": side}, num_frames=FRAMES)
     clips = load_labelled_clips(prepared, SCHEME)
-    return build_cache(clips, processor, DataArguments(), prepared / "unused", STREAM)
+    with contextlib.redirect_stdout(sys.stderr):  # it says how it reads; stdout is for the tables
+        return build_cache(clips, processor, DataArguments(), prepared / "unused", STREAM)
 
 
 def loader(dataset: Any, order: Sequence[int]) -> DataLoader[Any]:
