@@ -1,8 +1,9 @@
-"""Arrays in files that are mapped into memory for one reading at a time.
+"""Arrays in files, of which one clip is read at a time.
 
-What stays mapped counts as a process's memory once it was touched: after an epoch a loader would seem to hold the
-whole dataset. Here a clip is mapped, copied from and unmapped, so that memory does not depend on how many there are.
-Both classes hold names and positions only: a worker process, forked or spawned, gets those and opens the file itself.
+What stays mapped into memory counts as a process's own once it was touched: after an epoch a loader would seem to hold
+the whole dataset. Here a prepared clip is mapped, copied from and unmapped, and a cached one, which is small, is read,
+so that memory does not depend on how many there are. Both classes hold names and positions only: a worker process,
+forked or spawned, gets those and opens the file itself.
 """
 
 from __future__ import annotations
