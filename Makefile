@@ -5,18 +5,19 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-slow lint lock clean
+.PHONY: help setup demo test test-slow lint docs lock clean
 
 help:
 	@echo "make demo      train, cross-validate, save and query a micro-expression model on drawn faces (synthetic)"
 	@echo "make test      run the quick tests      make test-slow run the slow ones"
 	@echo "make lint      ruff and mypy            make lock      resolve requirements.lock anew"
+	@echo "make docs      build the documentation's site in build/docs"
 
 # The environment is made anew whenever the lock file or the project's metadata change.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "hsta-hf needs Python 3.10 or newer; set PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing the tested set of packages (about 5 GB with PyTorch; a few minutes) ..."
+	@echo "Installing the tested set of packages (7.5 GB with PyTorch; some minutes, without a word) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
@@ -36,6 +37,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lock:
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 \
