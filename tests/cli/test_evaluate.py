@@ -49,7 +49,7 @@ def test_a_wrong_table_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
     table.to_parquet(tmp_path / "mine.parquet")
     assert main(["evaluate", str(tmp_path / "mine.parquet")]) == 1
     printed = capsys.readouterr().err
-    assert "mine.parquet: " in printed and "got ids up to 5" in printed
+    assert "mine.parquet, " in printed and "row 3: prediction 5 is no class" in printed
 
 
 def test_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

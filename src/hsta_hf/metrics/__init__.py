@@ -12,19 +12,28 @@ from hsta_hf.metrics.pooled import (
     unweighted_average_recall,
     unweighted_f1,
 )
+from hsta_hf.metrics.tables import SubjectCounts, count_subjects
 from hsta_hf.metrics.uar import UAR
 from hsta_hf.metrics.uf1 import UF1
+from hsta_hf.metrics.uncertainty import ComparisonError, PairedComparison, compare_tables, holm, subject_intervals
 
 __all__ = [
     "ACC",
     "UAR",
     "UF1",
     "ClassCounts",
+    "ComparisonError",
     "MultiLabelScores",
+    "PairedComparison",
+    "SubjectCounts",
     "accuracy",
+    "compare_tables",
     "confusion_matrix",
     "count_classes",
+    "count_subjects",
+    "holm",
     "multilabel_scores",
+    "subject_intervals",
     "sum_counts",
     "unweighted_average_recall",
     "unweighted_f1",

@@ -3,9 +3,11 @@
 UF1, UAR and ACC are computed once, from true positives, false positives and false negatives summed over all
 folds (MEGC 2019). They are not means of per-fold scores: with one subject a fold such a mean is meaningless.
 
-A class that never occurs among the references has no recall, so it is left out of the averages; clips of
-other classes that are mistaken for it still count as misses of their own class. This is scikit-learn's macro
-average over `labels=sorted(set(references))`.
+What does not exist is left out of an average, and nothing else is. A class that never occurs among the references
+has no recall. It has an F1 where it was predicted, and that is 0; where it was not predicted either, it has none.
+This is scikit-learn's macro average with `zero_division=np.nan`, and what the public evaluation code of MEGC's
+participants prints (STSTNet's log: UF1 0.5185 for a subject without one of the three classes). It matters for parts of
+a database only: pooled over all folds every class occurs.
 """
 
 from __future__ import annotations
@@ -49,9 +51,8 @@ class ClassCounts:
 
     @property
     def f1(self) -> npt.NDArray[np.float64]:
-        """F1 of each class, 2TP / (2TP + FP + FN), (num_classes,); NaN for a class that never occurs."""
-        denominator = 2 * self.true_positives + self.false_positives + self.false_negatives
-        return _ratio(2 * self.true_positives, np.where(self.support > 0, denominator, 0))
+        """F1 of each class, 2TP / (2TP + FP + FN), (num_classes,); NaN for one neither referenced nor predicted."""
+        return _ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
 
     @property
     def recall(self) -> npt.NDArray[np.float64]:
@@ -125,18 +126,19 @@ def sum_counts(counts: Iterable[ClassCounts]) -> ClassCounts:
     return total
 
 
-def _mean_over_present(values: npt.NDArray[np.float64], support: IntArray) -> float:
-    return float(values[support > 0].mean()) if np.any(support > 0) else float("nan")
+def _mean_of_existing(values: npt.NDArray[np.float64]) -> float:
+    existing = values[~np.isnan(values)]
+    return float(existing.mean()) if len(existing) else float("nan")
 
 
 def unweighted_f1(counts: ClassCounts) -> float:
-    """UF1: mean of the classes' F1 over the classes that occur (MEGC 2019). NaN if there are no clips."""
-    return _mean_over_present(counts.f1, counts.support)
+    """UF1: mean of the classes' F1 over classes that occur or were predicted (MEGC 2019). NaN without clips."""
+    return _mean_of_existing(counts.f1)
 
 
 def unweighted_average_recall(counts: ClassCounts) -> float:
     """UAR: mean of the classes' recall over the classes that occur (MEGC 2019). NaN if there are no clips."""
-    return _mean_over_present(counts.recall, counts.support)
+    return _mean_of_existing(counts.recall)
 
 
 def accuracy(counts: ClassCounts) -> float:
@@ -157,9 +159,17 @@ def confusion_matrix(
 
 @dataclass(frozen=True)
 class MultiLabelScores:
-    """F1 of each unit (NaN where it never occurs), their mean over units that occur, and exact matches."""
+    """Scores of several labels a clip.
+
+    Attributes:
+        f1: binary F1 of each unit, (units,); NaN where it neither occurs nor was predicted.
+        recall: recall of each unit, (units,); NaN where it never occurs.
+        mean_f1: mean of the F1 that exist.
+        exact_match: share of clips with all units right.
+    """
 
     f1: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
     mean_f1: float
     exact_match: float
 
@@ -188,4 +198,4 @@ def multilabel_scores(references: npt.ArrayLike, predictions: npt.ArrayLike) -> 
         (true & ~predicted).sum(0).astype(np.int64),
     )
     exact = float((true == predicted).all(axis=1).mean()) if len(true) else float("nan")
-    return MultiLabelScores(counts.f1, unweighted_f1(counts), exact)
+    return MultiLabelScores(counts.f1, counts.recall, unweighted_f1(counts), exact)

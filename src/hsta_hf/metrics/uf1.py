@@ -9,11 +9,11 @@ import evaluate
 
 from hsta_hf.metrics.pooled import count_classes, unweighted_f1
 
-_DESCRIPTION = "Unweighted F1 (macro F1 over the classes that occur), pooled over folds as in MEGC 2019."
+_DESCRIPTION = "Unweighted F1 (macro F1 over classes that occur or were predicted), pooled over folds as in MEGC 2019."
 
 
 class UF1(evaluate.Metric):
-    """Unweighted F1 (macro F1 over the classes that occur), pooled over folds as in MEGC 2019.
+    """Unweighted F1 (macro F1 over classes that occur or were predicted), pooled over folds as in MEGC 2019.
 
     Inputs are class ids, one per clip, of all folds together: scores of single folds are not to be averaged.
     `compute` returns `{"uf1": float}` in 0..1.
