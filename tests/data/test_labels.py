@@ -112,7 +112,7 @@ def test_no_action_units_are_class_vii():
 def test_every_scheme_numbers_its_labels_and_is_found_by_its_name():
     assert set(LABEL_SCHEMES) == {
         *("casme3_7", "casme3_objective", "casme2_5", "samm_5", "three_class", "objective", "objective_5"),
-        *("action_units", "action_units_sided"),
+        *("action_units", "action_units_sided", "action_units_12"),
     }
     for name, scheme in LABEL_SCHEMES.items():
         assert get_label_scheme(name) is scheme
@@ -246,6 +246,22 @@ def test_action_units_are_several_labels_at_once():
     assert sum(label) == 2.0
     assert scheme.label_of({"action_units": []}) is None
     assert scheme.label_of({"action_units": ["99"]}) is None
+
+
+def test_the_12_units_across_databases_have_negatives_but_no_clip_without_annotation():
+    scheme = LABEL_SCHEMES["action_units_12"]
+    assert scheme.labels == tuple(f"AU{n}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17))
+    label = scheme.label_of({"action_units_raw": "L12+R12+43"})
+    assert isinstance(label, tuple) and label[8] == 1.0 == sum(label)
+    for text in ("43", "?", "T28+38"):
+        assert scheme.label_of({"action_units_raw": text}) == (0.0,) * 12
+    assert scheme.label_of({"action_units_raw": ""}) is None
+    assigned = scheme.assign([{"action_units_raw": text} for text in ("4", "43", "", "12+43")])
+    assert (assigned.indices, assigned.negatives, assigned.dropped) == ((0, 1, 3), 1, {"(no action_units_raw)": 1})
+    assert "left out: 1 (no action_units_raw). Annotated, but with no class of the scheme: 1 clips, negatives" in (
+        assigned.description
+    )
+    assert LABEL_SCHEMES["action_units"].assign([{"action_units": ["4"]}]).negatives == 0
 
 
 def test_assign_says_what_it_left_out():

@@ -120,6 +120,11 @@ def sided_action_units(text: str) -> tuple[str, ...]:
     return read_action_units(text).sided
 
 
+def unit_numbers(text: str) -> tuple[str, ...]:
+    """The units of an annotation without their sides, each once and in increasing order."""
+    return read_action_units(text).numbers
+
+
 def objective_class_of(action_units: Iterable[str]) -> str:
     """The objective class ("I" to "VII") of a set of action units (Davison et al. 2018).
 

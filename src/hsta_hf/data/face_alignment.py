@@ -23,6 +23,11 @@ from hsta_hf.optical_flow_hsta import head_motion, optical_flow
 LANDMARK_WEIGHTS = np.array([1.0, 1.0, 0.1, 0.1, 0.1])
 # The part of the crop (left, top, right, bottom) that is face in any case: what `stabilise` looks at.
 _FACE_PART = (0.2, 0.2, 0.8, 0.85)
+# Side of the picture in which the head's motion is looked for. Flow at 224 pixels takes four times as long and follows
+# a known motion less well: docs/faces.md.
+_MOTION_SIDE = 112
+# How far around the face's part flow is computed, too: without it that part's own edge would tell in it.
+_FLOW_MARGIN = 0.07
 
 
 class Detector(Protocol):
@@ -80,13 +85,18 @@ class OnsetAlignment:
         """
         if self.reference is None:
             raise ValueError("this alignment has no reference to stabilise by; make it with stabilise=True")
-        left, top, right, bottom = (round(part * self.size) for part in _FACE_PART)
-        flow = optical_flow(self.reference, _grey(crop))[top:bottom, left:right]
-        shared = head_motion(flow)
-        y, x = np.mgrid[top:bottom:4, left:right:4]
-        before = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
-        after = before + shared[::4, ::4].reshape(-1, 2)
-        return fit_similarity(after, before, np.ones(len(before)))
+        side = min(self.size, _MOTION_SIDE)
+        before, after = (_shrunk(picture, side) for picture in (self.reference, _grey(crop)))
+        left, top, right, bottom = (round(part * side) for part in _FACE_PART)
+        margin = round(_FLOW_MARGIN * side)
+        seen = slice(top - margin, bottom + margin), slice(left - margin, right + margin)
+        flow = optical_flow(before[seen], after[seen])
+        shared = head_motion(flow[margin : margin + bottom - top, margin : margin + right - left])
+        y, x = np.mgrid[top:bottom:2, left:right:2]
+        scale = self.size / side
+        rest = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * scale - 0.5
+        moved = rest + scale * shared[::2, ::2].reshape(-1, 2)
+        return fit_similarity(moved, rest, np.ones(len(rest)))
 
 
 class FaceAligner:
@@ -136,6 +146,10 @@ class FaceAligner:
         reference = _grey(warp_similarity(onset, matrix, self.size)) if self.stabilise else None
         landmarks = transform_points(matrix, face.landmarks)
         return OnsetAlignment(matrix, face, len(faces), self.size, landmarks, reference)
+
+
+def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+    return picture if len(picture) == side else cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _grey(frame: np.ndarray) -> np.ndarray:

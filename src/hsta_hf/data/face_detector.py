@@ -155,7 +155,8 @@ class FaceDetector:
             frame: The frame it was found in, at full resolution.
             face: What `detect` found.
         """
-        picture = _bgr(frame)
+        # With a fourth channel OpenCV interpolates linearly in under half the time, to the same numbers.
+        picture = cv2.cvtColor(_bgr(frame), cv2.COLOR_BGR2BGRA)
         landmarks = face.landmarks
         for number in _ROUNDS:
             found = [self._look(picture, landmarks, index) for index in range(number)]
@@ -166,9 +167,10 @@ class FaceDetector:
         return Face(face.box, landmarks, face.score)
 
     def _look(self, picture: np.ndarray, landmarks: np.ndarray, index: int) -> np.ndarray | None:
-        """The landmarks as view `index` around `landmarks` shows them."""
+        """The landmarks as view `index` around `landmarks` shows them; `picture` is BGRA."""
         view = _view(landmarks, index)
-        rows = self._rows(warp_similarity(picture, view, _VIEW_SIDE), look=True)
+        seen = cv2.cvtColor(warp_similarity(picture, view, _VIEW_SIDE), cv2.COLOR_BGRA2BGR)
+        rows = self._rows(seen, look=True)
         if not len(rows):
             return None
         # YuNet guesses from several places of its grid at once. They differ, so that all good ones are used, and not

@@ -54,7 +54,7 @@ def warp_similarity(frame: np.ndarray, matrix: np.ndarray, size: int) -> np.ndar
     interpolated by cubics. What lies outside the frame repeats its edge.
 
     Args:
-        frame: (H, W, 3) or (H, W) uint8.
+        frame: (H, W, 3), (H, W, 4) or (H, W) uint8.
         matrix: (2, 3), source to crop, in pixels; may mirror, too.
         size: Side of the crop in pixels.
     """

@@ -74,6 +74,38 @@ def subject_folds(subjects: Sequence[str], labels: Sequence[Hashable], num_folds
     return [[i for i, s in enumerate(subjects) if fold_of_name[s] == fold] for fold in range(num_folds)]
 
 
+def validation_subjects(
+    subjects: Sequence[str], labels: Sequence[Hashable], share: float, seed: Sequence[int]
+) -> frozenset[str]:
+    """Whole subjects to choose an epoch on: that share of them, with about that share of the clips and labels.
+
+    Of several seeded draws the most even is taken.
+
+    Args:
+        subjects: Subject of every clip; at least 2 different ones.
+        labels: Label of every clip.
+        share: Share of the subjects, in 0..1; at least one is taken, and at least one is left.
+        seed: Seed of the draws: whole numbers.
+
+    Returns:
+        The subjects.
+    """
+    names = list(dict.fromkeys(subjects))
+    place = {name: index for index, name in enumerate(names)}
+    strata = np.unique([repr(label) for label in labels], return_inverse=True)[1]
+    counts = np.zeros((len(names), int(strata.max()) + 1))
+    np.add.at(counts, (np.array([place[subject] for subject in subjects]), strata), 1)
+    table = np.hstack([counts, counts.sum(axis=1, keepdims=True)])
+    ideal = share * table.sum(axis=0)
+    weight = 1 / ideal
+    weight[-1] *= counts.shape[1]  # as in subject_folds
+    number = min(max(1, round(share * len(names))), len(names) - 1)
+    rng = np.random.default_rng([*seed, 2])
+    draws = [rng.permutation(len(names))[:number] for _ in range(_ORDERS)]
+    costs = [float(((table[draw].sum(axis=0) - ideal) ** 2 * weight).sum()) for draw in draws]
+    return frozenset(names[index] for index in draws[int(np.argmin(costs))])
+
+
 def _strata(labels: Sequence[Hashable], num_folds: int) -> np.ndarray:
     """Class numbers to stratify by, each with at least `num_folds` clips.
 

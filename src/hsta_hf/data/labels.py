@@ -13,6 +13,7 @@ from hsta_hf.data.action_units import (
     objective_class_of,
     parse_action_units,
     sided_action_units,
+    unit_numbers,
 )
 from hsta_hf.data.clip import MicroExpressionClip
 
@@ -30,6 +31,7 @@ class LabelAssignment:
         dropped: How many clips the scheme left out, by the value of the field that has no label.
         unused: In clips that have a label of a multi-label scheme: how many clips have a value that is no class of
             it, by value (action units that the scheme does not know).
+        negatives: How many clips have the label of no class at all.
     """
 
     scheme: str
@@ -37,6 +39,7 @@ class LabelAssignment:
     labels: tuple[Label, ...]
     dropped: Mapping[str, int]
     unused: Mapping[str, int] = field(default_factory=dict)
+    negatives: int = 0
 
     @property
     def description(self) -> str:
@@ -47,6 +50,8 @@ class LabelAssignment:
             left_out = ", ".join(f"{count} {value}" for value, count in sorted(self.dropped.items()))
             kept = len(self.indices)
             text = f"Label scheme {self.scheme}: {kept} of {total} clips have a label; left out: {left_out}."
+        if self.negatives:
+            text += f" Annotated, but with no class of the scheme: {self.negatives} clips, negatives of all classes."
         if self.unused:
             unused = ", ".join(f"{value} in {count}" for value, count in sorted(self.unused.items()))
             text += f" Annotated in clips that have a label, but no class of the scheme: {unused}."
@@ -66,6 +71,8 @@ class LabelScheme:
         multi_label: True if a clip may have several classes at once (action units); its label is then a
             tuple of 0.0 and 1.0, one per class.
         split: Of a multi-label scheme whose field is text: what makes values of the text.
+        negatives: Of a multi-label scheme: whether a clip with an annotation, of which no value is a class, has the
+            label of no class at all. Elsewhere it has no label. A clip without any annotation has none in either case.
         mirror: What a picture's flip from left to right makes of the labels: the label of class `i` becomes that of
             class `mirror[i]` (a movement of the left half of the face becomes one of the right half). None where a
             flip changes no label.
@@ -81,6 +88,7 @@ class LabelScheme:
     multi_label: bool = False
     split: Callable[[str], Sequence[str]] | None = None
     mirror: tuple[int, ...] | None = None
+    negatives: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.mapping.values()) - set(self.labels))
@@ -120,7 +128,8 @@ class LabelScheme:
         """
         if self.multi_label:
             names = {self.mapping[unit] for unit in self._values(clip) if unit in self.mapping}
-            return tuple(float(label in names) for label in self.labels) if names else None
+            annotated = bool(names) or (self.negatives and bool(self._value(clip)))
+            return tuple(float(label in names) for label in self.labels) if annotated else None
         value = self._value(clip)
         name = None if value is None else self.mapping.get(value)
         return None if name is None else self.labels.index(name)
@@ -153,7 +162,8 @@ class LabelScheme:
                 labels.append(label)
                 if self.multi_label:
                     unused.update(set(self._values(clip)) - set(self.mapping))
-        return LabelAssignment(self.name, tuple(indices), tuple(labels), dict(dropped), dict(unused))
+        negatives = sum(not any(label) for label in labels if isinstance(label, tuple))
+        return LabelAssignment(self.name, tuple(indices), tuple(labels), dict(dropped), dict(unused), negatives)
 
 
 def _same(labels: Sequence[str]) -> dict[str, str]:
@@ -169,6 +179,9 @@ SAMM_5_EMOTIONS: tuple[str, ...] = ("anger", "contempt", "happiness", "surprise"
 # `LabelAssignment.unused`. Trained models carry the classes' numbers: append to this list, never insert.
 _ACTION_UNIT_NUMBERS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 28, 38, 40)
 ACTION_UNITS: tuple[str, ...] = tuple(str(number) for number in _ACTION_UNIT_NUMBERS)
+# The units that MEB detects across databases (`dataset_aus["cross"]` in meb/utils/utils.py of
+# github.com/tvaranka/meb; Varanka et al. 2022, "Data Leakage and Evaluation Issues in Micro-Expression Analysis").
+CROSS_DATABASE_UNITS: tuple[str, ...] = tuple(str(number) for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17))
 # Units whose muscles are a left and a right one, which move alone as well. The others lie in the middle of the face:
 # where one is annotated with a side, the side is not used.
 PAIRED_ACTION_UNITS: tuple[str, ...] = tuple(str(number) for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 20, 38))
@@ -216,6 +229,18 @@ LABEL_SCHEMES: Mapping[str, LabelScheme] = MappingProxyType(
                 multi_label=True,
             ),
             _sided_scheme("action_units_sided"),
+            # From the text, which says whether anything was annotated: MEB keeps every clip of its databases, and one
+            # that shows none of the 12 units is a negative of them all. A clip whose database annotates no units is
+            # left out.
+            LabelScheme(
+                "action_units_12",
+                tuple(f"AU{unit}" for unit in CROSS_DATABASE_UNITS),
+                "action_units_raw",
+                {unit: f"AU{unit}" for unit in CROSS_DATABASE_UNITS},
+                multi_label=True,
+                split=unit_numbers,
+                negatives=True,
+            ),
         )
     }
 )
@@ -241,6 +266,7 @@ def get_label_scheme(name: str) -> LabelScheme:
 __all__ = [
     "ACTION_UNITS",
     "CASME3_EMOTIONS",
+    "CROSS_DATABASE_UNITS",
     "EMOTIONS",
     "LABEL_SCHEMES",
     "OBJECTIVE_CLASSES",

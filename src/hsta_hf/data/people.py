@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 # Databases with one cast: a subject's name means the same person in all of those with the same value here.
 # CAS(ME)^3 part A: macro- and micro-expressions are of the same recordings (Li et al., TPAMI 2023).
@@ -19,6 +21,16 @@ _CAST: Mapping[str, str] = MappingProxyType(
 )
 
 
+def cast_of(database: str) -> str:
+    """The people of a database: its own name, or the name that stands for all databases with the same cast."""
+    return _CAST.get(database, database)
+
+
+def natural_order(name: str) -> tuple[Any, ...]:
+    """Sort key that puts spNO.2 before spNO.10."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name))
+
+
 def sources_of(databases: Sequence[str]) -> tuple[str, ...]:
     """The people that every clip is from: its database; databases with one cast count as one.
 
@@ -31,8 +43,8 @@ def sources_of(databases: Sequence[str]) -> tuple[str, ...]:
     """
     present: dict[str, set[str]] = {}
     for database in set(databases):
-        present.setdefault(_CAST.get(database, database), set()).add(database)
-    return tuple("+".join(sorted(present[_CAST.get(database, database)])) for database in databases)
+        present.setdefault(cast_of(database), set()).add(database)
+    return tuple("+".join(sorted(present[cast_of(database)])) for database in databases)
 
 
 def people_of(subjects: Sequence[str], databases: Sequence[str]) -> tuple[str, ...]:

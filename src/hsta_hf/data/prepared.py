@@ -133,6 +133,13 @@ def prepared_info(path: str | Path) -> PreparedInfo:
         raise NotPreparedError(f"{manifest} is damaged ({error!r}); run hsta prepare again") from error
 
 
+def face_alignment(faces: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The processor's field `face_alignment` for models that train on clips with these `PreparedInfo.faces`."""
+    if faces is None:
+        return None
+    return {"size": int(faces["size"]), "stabilise": bool(faces["stabilise"])}
+
+
 def load_prepared(path: str | Path) -> datasets.Dataset:
     """Open a dataset that `hsta prepare` wrote. Frames stay on disk, mapped into memory as they are read.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,24 +12,24 @@ from huggingface_hub import (
     CommitOperationDelete,
     HfApi,
     constants,
-    get_token,
     is_offline_mode,
     snapshot_download,
 )
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import validate_repo_id
 
 from hsta_hf.data.databases.folder import NAME as OWN_FOOTAGE
 from hsta_hf.data.dataset_card import CARD, database_titles, dataset_card
 from hsta_hf.data.prepared import MANIFEST, NotPreparedError, PreparedInfo, load_prepared, prepared_info
+from hsta_hf.hub.client import (
+    SWITCHED_OFF,
+    PublishError,
+    check_name,
+    explained,
+    hub_api,
+    private_repository,
+    refuse_offline,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo
@@ -46,11 +44,6 @@ _READERS = (
     "A private repository can be read by every member of its organisation, and by the company that runs the Hub."
 )
 _HUB_FILES = (".gitattributes", CARD)
-_SWITCHED_OFF = "the Hub is switched off on this machine (HF_HUB_OFFLINE is set)"
-
-
-class PublishError(ValueError):
-    """A prepared dataset cannot be pushed to, or pulled from, the Hub."""
 
 
 class LicenceError(PublishError):
@@ -133,18 +126,17 @@ def push_prepared(
     path = Path(path)
     info = prepared_info(path)
     load_prepared(path)
-    _check_name(repo_id)
-    if is_offline_mode():
-        raise PublishError(f"{_SWITCHED_OFF}: nothing was pushed. Unset the variable to push")
+    check_name(repo_id)
+    refuse_offline()
     if not info.synthetic and not i_hold_the_licence:
         if_so = "you signed the agreement and it allows this"
         if info.database == OWN_FOOTAGE:
             if_so = "the people in it agreed to this"
         raise LicenceError(f"{licence_warning(info)}\nNothing was pushed. If {if_so}, say so: --i-hold-the-licence.")
-    api = _api(token)
+    api = hub_api(token)
     what = f"{path} could not be pushed to {repo_id}"
-    with _explained(what, "No clip was sent; repeat the command later.") as attempt:
-        created = _private_repository(api, repo_id)
+    with explained(what, "No clip was sent; repeat the command later.") as attempt:
+        created = private_repository(api, repo_id, "dataset").created
         local = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
         stale = _stale_files(api, repo_id, path, local, overwrite)
         if stale is not None:  # else the card that is there may have been edited
@@ -189,9 +181,9 @@ def pull_prepared(repo_id: str, revision: str | None = None, token: str | None =
     Raises:
         PublishError: the repository cannot be read, or holds no whole prepared dataset of this format.
     """
-    _check_name(repo_id)
+    check_name(repo_id)
     what = f"the dataset {repo_id} could not be pulled"
-    with _explained(what, "Nothing was downloaded; repeat the command later.") as attempt:
+    with explained(what, "Nothing was downloaded; repeat the command later.") as attempt:
         try:
             place = Path(snapshot_download(repo_id, repo_type="dataset", revision=revision, token=token))
         except LocalEntryNotFoundError as error:
@@ -199,7 +191,7 @@ def pull_prepared(repo_id: str, revision: str | None = None, token: str | None =
                 raise
             there = f"{repo_id}{f' at {revision}' if revision else ''}"
             raise PublishError(
-                f"{what}: {_SWITCHED_OFF}, and {there} is not in its cache. Unset the variable to download it"
+                f"{what}: {SWITCHED_OFF}, and {there} is not in its cache. Unset the variable to download it"
             ) from error
         finally:
             if _in_cache(repo_id):
@@ -240,45 +232,6 @@ def _in_cache(repo_id: str) -> bool:
     return any(file.is_file() and file.stat().st_size for file in files)
 
 
-def _check_name(repo_id: str) -> None:
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise PublishError(f"{repo_id!r} is no name of a Hub repository: {error}") from error
-    if "/" not in repo_id:
-        raise PublishError(f"{repo_id!r} names no owner; write ORG/NAME, ORG being a user or an organisation")
-
-
-def _api(token: str | None) -> HfApi:
-    if not (token or get_token()):
-        raise PublishError("nobody is logged in to the Hub: run `hf auth login`, or set the variable HF_TOKEN")
-    return HfApi(token=token, library_name="hsta-hf")
-
-
-def _private_repository(api: HfApi, repo_id: str) -> bool:
-    """Make sure of a private repository; returns whether it is new."""
-    created = False
-    try:
-        about = api.dataset_info(repo_id)
-    except GatedRepoError as error:
-        raise PublishError(f"{repo_id} exists, is gated and not yours to read; choose another name") from error
-    except RepositoryNotFoundError:
-        try:
-            api.create_repo(repo_id, repo_type="dataset", private=True)
-        except HfHubHTTPError as error:
-            if error.response is not None and error.response.status_code == 409:
-                raise PublishError(f"{repo_id} exists and you may not read it; choose another name") from error
-            raise
-        created, about = True, api.dataset_info(repo_id)
-    # A new one is looked at, too: an organisation's settings may have the last word.
-    if about.private is not True:
-        raise PublishError(
-            f"the dataset repository {repo_id} is PUBLIC: nothing was pushed. Choose a name that does not exist, "
-            f"or make it private first ({api.endpoint}/datasets/{repo_id}/settings)."
-        )
-    return created
-
-
 def _stale_files(api: HfApi, repo_id: str, path: Path, local: set[str], overwrite: bool) -> list[str] | None:
     """Files of the repository that have to go before new ones come; None where it holds the whole of this dataset.
 
@@ -302,33 +255,3 @@ def _stale_files(api: HfApi, repo_id: str, path: Path, local: set[str], overwrit
             "--overwrite (the Hub keeps the former commits)."
         )
     return sorted({*others, *(remote & set(_LAST))})
-
-
-@dataclass
-class _Attempt:
-    """Something that the Hub is asked for; `next_step` says what to do should it fail now."""
-
-    next_step: str
-
-
-@contextlib.contextmanager
-def _explained(what: str, next_step: str) -> Iterator[_Attempt]:
-    """Turn whatever the Hub's client stumbles over into one error that says what to do."""
-    attempt = _Attempt(next_step)
-    try:
-        yield attempt
-    except PublishError:
-        raise
-    except (HTTPError, OSError, RuntimeError, ValueError) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None and not isinstance(cause, HfHubHTTPError):
-            cause = cause.__cause__
-        status = getattr(getattr(cause, "response", None), "status_code", None)
-        next_step = attempt.next_step
-        if status in (401, 403, 404):
-            next_step = (
-                "Either there is no such repository or revision, or the token does not allow this: log in with "
-                "`hf auth login`, with a token that may read and write repositories of that owner."
-            )
-        said = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
-        raise PublishError(f"{what}: {said[:300]}. {next_step}") from error
