@@ -12,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification
 from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
+from hsta_hf.training.arguments import HSTATrainingArguments
 
 pytestmark = [
     pytest.mark.slow,
@@ -223,29 +226,70 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "prepared"
 
 
-def test_accelerate_launch_runs_the_training_script_on_two_processes(prepared: Path, tmp_path: Path) -> None:
+def train(recipe: dict[str, Any], folder: Path, processes: int) -> Path:
+    """Run `scripts/train.py` on so many processes of the CPU; returns the run folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.yaml").write_text(json.dumps({**recipe, "output_dir": str(folder / "run")}))
+    script = [str(Path(__file__).resolve().parents[1] / "scripts" / "train.py"), str(folder / "recipe.yaml")]
+    command = [sys.executable, *script]
+    if processes > 1:
+        # `--cpu` would start one process only; what starts several is meant for GPUs, and takes the CPU when told so.
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
+        command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
+        command += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0", *script]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Took ") == 1  # one process speaks for all
+    return folder / "run"
+
+
+def test_two_processes_of_the_training_script_compute_what_one_does(prepared: Path, tmp_path: Path) -> None:
     recipe = {
         "dataset": str(prepared),
-        "output_dir": str(tmp_path / "run"),
-        "protocol": "holdout",
         "num_folds": 2,
         "preset": "tiny",
         "model": {"num_hsta_layers": 1, "stream": {**STREAM, "num_attention_heads": 2}},
-        "num_train_epochs": 2,
+        "num_train_epochs": 4,
         "warmup_epochs": 1,
-        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "total_batch_size": 4,
+        "ema_decay": 0.9,
+        "final_model": True,
         "disable_tqdm": True,
         "use_cpu": True,
     }
-    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
-    root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines"]
-    command += ["1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-    command += ["--main_process_port", "0", str(root / "scripts" / "train.py"), str(tmp_path / "recipe.yaml")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=500, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "run" / "report.md").is_file()
-    predictions = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert predictions
+    one, two = (train(recipe, tmp_path / str(processes), processes) for processes in (1, 2))
+    pooled = [json.loads((run / "metrics.json").read_text())["pooled"] for run in (one, two)]
+    assert pooled[1] == pytest.approx(pooled[0], abs=1e-3)
+    tables = [pd.read_parquet(run / "predictions.parquet") for run in (one, two)]
+    scores = [name for name in tables[0] if name.startswith("score_")]
+    assert scores and tables[0]["clip"].tolist() == tables[1]["clip"].tolist()
+    np.testing.assert_allclose(tables[1][scores], tables[0][scores], atol=1e-5)
+    # Had each process taken whole batches, there would be half as many steps.
+    steps = [load_log(run)[-1]["step"] for run in (one, two)]
+    assert steps[0] == steps[1] == 4 * (14 // 4)
+    weights = [load_file(run / "final" / "model" / "model.safetensors") for run in (one, two)]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=1e-4, rtol=1e-3)
+
+    # Started again with one fold finished and the other not, all processes go past the one and train the other.
+    for lost in (two / "folds" / "fold-01-seed-42", two / "final"):
+        (lost / "metrics.json").unlink()
+    train(recipe, tmp_path / "2", 2)
+    again = pd.read_parquet(two / "predictions.parquet")
+    np.testing.assert_allclose(again[scores], tables[1][scores], atol=1e-6)
+
+
+def load_log(run: Path) -> list[dict[str, Any]]:
+    entries = json.loads((run / "folds" / "fold-00-seed-42" / "log_history.json").read_text())
+    return [entry for entry in entries if "loss" in entry]
+
+
+def test_a_total_batch_that_cannot_be_shared_is_refused() -> None:
+    arguments = HSTATrainingArguments(total_batch_size=9, gradient_accumulation_steps=2, use_cpu=True)
+    with pytest.raises(ValueError, match=r"total_batch_size is 9, which 2 shares .* multiple of 2"):
+        arguments.share_batches()
+    arguments = HSTATrainingArguments(total_batch_size=8, gradient_accumulation_steps=2, use_cpu=True)
+    arguments.share_batches()
+    assert arguments.per_device_train_batch_size == 4

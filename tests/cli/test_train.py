@@ -39,7 +39,7 @@ def test_train_evaluate_and_refuse(recipe: Path, tmp_path: Path, capsys: pytest.
     run = tmp_path / "run"
     assert main(["train", str(recipe), "--output_dir", str(run), "--model.num_hsta_layers", "2"]) == 0
     printed = capsys.readouterr().out
-    assert "UF1" in printed and "synthetic clips" in printed and str(run / "report.md") in printed
+    assert "UF1" in printed and "synthetic clips" in printed and str(run / "report.html") in printed
     assert yaml.safe_load((run / "recipe.yaml").read_text())["model"]["num_hsta_layers"] == 2
     assert main(["train", str(recipe), "--output_dir", str(run)]) == 1
     assert "model: " in capsys.readouterr().err

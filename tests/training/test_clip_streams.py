@@ -245,7 +245,7 @@ def test_stored_flow_is_taken_where_its_settings_are_the_processors(
     assert line == (
         "Special stream: takes the flow that hsta prepare stored from onset to apex and from apex to offset; optical "
         "flow from onset to offset and where a version has its apex moved, computed once now, in 2 versions of each "
-        f"clip and kept in {folder}."
+        f"clip (as evaluated, and 1 with the apex moved for training) and kept in {folder}."
     )
     unknown = LabelledClips(**{**vars(with_flow), "flow": None})
     computed = build_cache(unknown, same, arguments, tmp_path)

@@ -64,6 +64,7 @@ def test_a_run_leaves_models_predictions_metrics_and_a_report(
         "metrics.json",
         "model",
         "predictions.parquet",
+        "tensorboard",
     ]
     assert not list(result.path.rglob("*.pt")) and not list(result.path.rglob("*.bin"))
     assert "Starting the run" in capsys.readouterr().out
@@ -105,7 +106,7 @@ def test_runs_repeat_exactly_and_finished_folds_are_not_redone(
     build = fold_module.build_trainer
 
     def noted(*args: Any, **kwargs: Any) -> Any:
-        trained.append(args[1].name)
+        trained.append(args[1].folder.name)
         return build(*args, **kwargs)
 
     monkeypatch.setattr(fold_module, "build_trainer", noted)
@@ -158,7 +159,8 @@ def test_pretraining_comes_first_and_folds_start_from_it(tiny_recipe: dict[str, 
     fields["pretrain"] |= {"learning_rate": 1e-3, "warmup_learning_rate": 1e-6, "min_learning_rate": 1e-6}
     result = run_recipe(resolve(fields))
     pretraining = result.path / "pretraining"
-    assert sorted(file.name for file in pretraining.iterdir()) == ["log_history.json", "metrics.json", "model"]
+    kept = sorted(file.name for file in pretraining.iterdir())
+    assert kept == ["log_history.json", "metrics.json", "model", "tensorboard"]
     load = AutoModelForVideoClassification.from_pretrained
     before, after = load(pretraining / "model").state_dict(), load(result.model).state_dict()
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from hsta_hf.data.labels import get_label_scheme
@@ -12,9 +14,10 @@ from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.splits import make_split
 from hsta_hf.data.synthesize import synthesize
 from hsta_hf.training.clips import LabelledClips, load_labelled_clips
-from hsta_hf.training.cross_validation import missing_classes
+from hsta_hf.training.cross_validation import run_recipe
 from hsta_hf.training.pretraining import refuse_shared_subjects
 from hsta_hf.training.recipe import RecipeError, resolve
+from hsta_hf.training.run_setup import missing_classes
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +79,20 @@ def test_classes_without_training_clips_are_named(clips: LabelledClips) -> None:
 
 def _units(both: bool) -> tuple[float, ...]:
     return tuple(float(number == 0 or (both and number == 1)) for number in range(21))
+
+
+def test_runs_that_draw_the_same_faces_may_share_them(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    drawn = {"num_subjects": 2, "clips_per_subject": 7, "size": 64, "num_frames": [8, 9], "seed": 3}
+    both = {"pretrain_synthetic": drawn, "drawn_dir": str(tmp_path / "drawn"), "num_train_epochs": 1, "folds": [0]}
+    first = run_recipe(resolve({**tiny_recipe, **both, "warmup_epochs": 0}))
+    (prepared,) = (tmp_path / "drawn").glob("*/synthetic_prepared")
+    files = {path: path.stat().st_mtime_ns for path in prepared.rglob("*") if path.is_file()}
+    assert files
+    other = {"output_dir": str(tmp_path / "other"), "warmup_epochs": 0}
+    second = run_recipe(resolve({**tiny_recipe, **both, **other}))
+    assert {path: path.stat().st_mtime_ns for path in files} == files  # read, not drawn again
+    alone = {"output_dir": str(tmp_path / "alone"), "drawn_dir": None, "warmup_epochs": 0}
+    third = run_recipe(resolve({**tiny_recipe, **both, **alone}))
+    tables = [pd.read_parquet(run.path / "predictions.parquet") for run in (first, second, third)]
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    pd.testing.assert_frame_equal(tables[0], tables[2])  # whoever draws them, they are the same faces

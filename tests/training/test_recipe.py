@@ -18,6 +18,7 @@ from hsta_hf.training.recipe import (
     load_recipe,
     parse_overrides,
     pretraining_recipe,
+    read_recipe_file,
     resolve,
 )
 
@@ -182,3 +183,52 @@ def test_a_recipe_that_comes_with_the_package_is_found_by_name() -> None:
 def test_an_unknown_recipe_lists_the_names() -> None:
     with pytest.raises(RecipeError, match=r"no recipe casme9; give the path of a YAML file, or one of .*casme3_paper"):
         load_recipe("casme9")
+
+
+def test_a_recipe_that_extends_another_says_it_in_full(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "prepare: {database: casme3, size: 96}\nlearning_rate: 2e-4\nvideomae: some/checkpoint\n"
+        "model: {num_hsta_layers: 3, stream: {image_size: 64}}\n"
+    )
+    (tmp_path / "folder").mkdir()
+    middle = tmp_path / "folder" / "middle.yaml"
+    middle.write_text("extends: ../base.yaml\nprotocol: loso\nvideomae: null\nprepare: {database: samm}\n")
+    (tmp_path / "folder" / "last.yaml").write_text("extends: middle.yaml\nmodel: {stream: {patch_size: 8}}\n")
+    content = read_recipe_file(tmp_path / "folder" / "last.yaml")
+    assert content["prepare"] == {"database": "samm", "size": 96} and "extends" not in content
+    recipe = load_recipe(tmp_path / "folder" / "last.yaml", ["--learning_rate", "1e-3"])
+    assert recipe.model.model == {"num_hsta_layers": 3, "stream": {"image_size": 64, "patch_size": 8}}
+    assert (recipe.data.protocol, recipe.training.learning_rate, recipe.model.videomae) == ("loso", 1e-3, None)
+    shipped = tmp_path / "own.yaml"
+    shipped.write_text("extends: casme3_paper\nnum_folds: 3\n")
+    assert load_recipe(shipped).as_dict() == load_recipe("casme3_paper").as_dict() | {"num_folds": 3}
+
+
+def test_the_example_in_the_documentation_says_what_the_page_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    [example] = [part for part in page.split("```yaml\n")[1:] if "extends:" in part]
+    (tmp_path / "mine.yaml").write_text(example.split("```")[0], encoding="utf-8")
+    content, base = read_recipe_file(tmp_path / "mine.yaml"), read_recipe_file("casme3_paper")
+    assert base["videomae"] is not None and content["videomae"] is None
+    assert content["prepare"] == {**base["prepare"], "size": 112} != base["prepare"]
+    assert content["model"] == {**base["model"], "num_video_layers": 1} != base["model"]
+    assert content["processor"] == {**base["processor"], "size": {"height": 112, "width": 112}}
+    assert load_recipe(tmp_path / "mine.yaml").model.videomae is None
+
+
+def test_a_recipe_that_extends_nothing_or_itself_is_named(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text("extends: two.yaml\n")
+    two.write_text("extends: one.yaml\n")
+    with pytest.raises(RecipeError, match=r"one\.yaml extends itself \(.*one\.yaml → .*two\.yaml → .*one\.yaml\)"):
+        load_recipe(one)
+    one.write_text("extends: absent\n")
+    with pytest.raises(RecipeError, match=r"two\.yaml: extends: There is no recipe absent|one\.yaml: extends: There"):
+        load_recipe(two)
+    one.write_text("extends: [a, b]\n")
+    with pytest.raises(RecipeError, match=r"extends is \['a', 'b'\]; give the name or the path of one recipe"):
+        load_recipe(one)
+    with pytest.raises(RecipeError, match="command line's changes: extends stands in recipe files only"):
+        load_recipe("casme3_paper", ["--extends", "casme3_flow"])
+    with pytest.raises(RecipeError, match=r"model\.training_data cannot be set"):
+        resolve({"model": {"training_data": None}})

@@ -68,10 +68,13 @@ PICTURES: dict[str, Any] = {
     "dataloader_num_workers": 2,
 }
 
+# The epoch is chosen on one of the three training subjects; the batches are as many as without.
+VALIDATED: dict[str, Any] = {"validation_share": 0.34, "validate_every_epochs": 1, "per_device_train_batch_size": 5}
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL, which this system does not have")
-@pytest.mark.parametrize("inputs", [{}, PICTURES], ids=["motion", "pictures"])
+@pytest.mark.parametrize("inputs", [{}, PICTURES, VALIDATED], ids=["motion", "pictures", "validation"])
 def test_a_killed_run_ends_like_an_uninterrupted_one(
     tiny_recipe: dict[str, Any], inputs: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -92,8 +95,8 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(
     (broken / "optimizer.pt").write_bytes(b"half")
     finished = (first / "metrics.json").stat().st_mtime_ns
     text = finish(start(recipe, killed))
-    assert "fold 1 of 2, seed 42: finished before" in text
-    assert "fold 2 of 2, seed 42: resuming from checkpoint-12" in text
+    assert "fold 0 (1 of 2), seed 42: finished before" in text
+    assert "fold 1 (2 of 2), seed 42: resuming from checkpoint-12" in text
     assert (first / "metrics.json").stat().st_mtime_ns == finished
 
     finish(undisturbed)

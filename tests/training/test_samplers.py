@@ -60,6 +60,16 @@ def test_clips_with_rare_units_are_drawn_more_often() -> None:
     assert rare / 2000 == pytest.approx(1 / 1.9, abs=0.05)
 
 
+def test_clips_without_any_unit_come_as_often_as_those_of_a_unit() -> None:
+    labels = [(1.0, 0.0)] * 20 + [(0.0, 1.0)] * 20 + [(0.0, 0.0)] * 60
+    sampler = ClassBalancedSampler(labels, seed=0)
+    shares: Counter[tuple[float, ...]] = Counter()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        shares.update(labels[draw.clip] for draw in sampler)
+    assert [count / 2000 for count in shares.values()] == pytest.approx([1 / 3] * 3, abs=0.04)
+
+
 def test_no_clips_is_an_error() -> None:
     with pytest.raises(ValueError, match="no training clips"):
         ClassBalancedSampler([], seed=0)

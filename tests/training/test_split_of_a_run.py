@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pytest
+import rewritten_datasets
+from rewritten_datasets import of_database
+from sklearn.metrics import f1_score
 
+from hsta_hf.data.labels import LABEL_SCHEMES
 from hsta_hf.data.prepared import MANIFEST
 from hsta_hf.data.splits import PROTOCOLS, FootageLeakError
+from hsta_hf.reporting import read_predictions
 from hsta_hf.training.arguments import Protocol
 from hsta_hf.training.cross_validation import run_recipe
 from hsta_hf.training.recipe import RecipeError, resolve
@@ -51,3 +57,46 @@ def test_a_run_leaves_one_database_out(prepared: Path, tiny_recipe: dict[str, An
     tiny_recipe |= {"dataset": folder, "protocol": "leave-one-database-out", "folds": [9]}
     with pytest.raises(RecipeError, match=r"folds names \[9\]; the split has folds 0 to 2"):
         run_recipe(resolve(tiny_recipe))
+
+
+@pytest.mark.slow
+def test_action_units_across_databases_from_drawn_clips_to_scores(
+    prepared: Path, tiny_recipe: dict[str, Any], tmp_path: Path
+):
+    """Two databases left out in turn; clips without any of the 12 units are tested as negatives of them all."""
+
+    def some_without(values: list[str]) -> list[str]:
+        return ["43" if index % 7 == 0 else "" if index == 1 else value for index, value in enumerate(values)]
+
+    one = of_database(prepared, tmp_path / "one", "casme2")
+    other = rewritten_datasets.rewritten(
+        of_database(prepared, tmp_path / "two", "samm"),
+        tmp_path / "other",
+        action_units_raw=some_without,
+        frame_hashes=lambda values: [[hash_ + 1 for hash_ in hashes] for hashes in values],
+    )
+    fields = {
+        "dataset": str(one),
+        "more_datasets": [str(other)],
+        "label_scheme": "action_units_12",
+        "protocol": "leave-one-database-out",
+        "class_balanced": True,
+        "model": tiny_recipe["model"] | {"classification_loss": "cross_entropy"},
+        "report_pictures": False,
+    }
+    result = run_recipe(resolve(tiny_recipe | fields))
+    table = read_predictions(result.path)
+    assert table.groupby("fold")["database"].unique().map(list).tolist() == [["casme2"], ["samm"]]
+    assert len(table) == 42 + 41  # the one without annotation is left out
+    labels = np.stack(table["label"].to_list())
+    assert labels.shape == (83, 12) and (labels.sum(axis=1) == 0).sum() >= 6
+    predictions = np.stack(table["prediction"].to_list())
+    scores = table[[f"score_{name}" for name in LABEL_SCHEMES["action_units_12"].labels]].to_numpy()
+    assert ((scores > 0.5) == predictions).all()
+    by_unit = f1_score(labels, predictions, average=None, zero_division=np.nan)
+    assert result.metrics["pooled"]["mean_f1"] == pytest.approx(np.nanmean(by_unit))
+    assert set(result.metrics["per_database"]) == {"casme2", "samm"}
+    report = (result.path / "report.md").read_text()
+    assert "every database is tested once, by a model trained on the others" in report
+    none = int((labels[(table["database"] == "samm").to_numpy()].sum(axis=1) == 0).sum())
+    assert f"Annotated, but with no class of the scheme: {none} clips, negatives of all classes" in report

@@ -103,6 +103,16 @@ def test_the_key_tells_settings_apart(clips: LabelledClips, processor: HSTAVideo
     assert cache_key(clips, processor, DataArguments(num_folds=3)) in keys
 
 
+def test_the_key_is_the_same_once_the_processor_was_saved_with_its_code(
+    clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path
+) -> None:
+    saved = HSTAVideoProcessor(**processor.to_dict())
+    before = saved.to_dict()
+    saved.save_pretrained(tmp_path)
+    assert saved.to_dict() != before  # else this tests nothing
+    assert cache_key(clips, saved, DataArguments()) == cache_key(clips, processor, DataArguments())
+
+
 def test_versions_differ_but_the_first_is_the_evaluations(
     clips: LabelledClips, processor: HSTAVideoProcessor, tmp_path: Path
 ) -> None:

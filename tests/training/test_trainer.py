@@ -12,7 +12,7 @@ import torch
 from hsta_hf.data.labels import get_label_scheme
 from hsta_hf.training.callbacks import MovingAverage
 from hsta_hf.training.clips import load_labelled_clips
-from hsta_hf.training.fold import TrainingData, build_trainer
+from hsta_hf.training.fold import FoldTask, HSTAFolds, build_trainer
 from hsta_hf.training.model_factory import build_model, build_processor, streams_in_use
 from hsta_hf.training.recipe import RecipeError, merge, resolve
 from hsta_hf.training.samplers import ShuffledSampler
@@ -25,8 +25,8 @@ def make(fields: dict[str, Any], folder: Path) -> HSTATrainer:
     clips = load_labelled_clips(recipe.data.dataset, recipe.data.label_scheme)  # type: ignore[arg-type]
     processor = build_processor(recipe.model)
     cache = build_cache(clips, processor, recipe.data, folder / "cache")
-    data = TrainingData(recipe, clips, cache, processor)
-    return build_trainer(data, folder / "fold", "test", 42, range(24), range(24, len(clips)))
+    data = HSTAFolds(recipe, clips, cache, processor)
+    return build_trainer(data, FoldTask(folder / "fold", "test", 42, 0, range(24), range(24, len(clips))))
 
 
 def test_parameter_groups(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -48,13 +48,14 @@ def run(args: argparse.Namespace) -> int:
 
     from hsta_hf.reporting.summary import summary_text
     from hsta_hf.training.cross_validation import run_recipe
+    from hsta_hf.training.runners_fold import FoldsFailedError
 
     try:
         result = run_recipe(load_recipe(args.recipe, args.overrides))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FoldsFailedError) as error:
         print(f"hsta train: {error}", file=sys.stderr)
         return 1
     if PartialState().is_main_process:
         print(summary_text(result.metrics))
-        print(f"Report: {result.path / 'report.md'}\nModel: {result.model}")
+        print(f"Report: {result.path / 'report.html'} (and .md)\nModel: {result.model}")
     return 0

@@ -148,7 +148,7 @@ class BatchAugmentation:
             stream = result[name] if self.finish is None else self.finish(result[name], self.inputs[name])
             result[name] = self._augment(stream, self.inputs[name], draw, generator)
         if self.mirror is not None and "labels" in result:
-            result["labels"] = _mirrored_labels(result["labels"], draw.flip > 0, self.mirror.to(draw.flip.device))
+            result["labels"] = mirrored_labels(result["labels"], draw.flip > 0, self.mirror.to(draw.flip.device))
         if self.arguments.mixup_alpha and len(keys) > 1:
             for name in (*self.inputs, "labels"):
                 if name in result:
@@ -199,7 +199,7 @@ def _grey(pictures: torch.Tensor) -> torch.Tensor:
     return (GREY[0] * red + GREY[1] * green + GREY[2] * blue).unsqueeze(-3)
 
 
-def _mirrored_labels(labels: torch.Tensor, flip: torch.Tensor, mirror: torch.Tensor) -> torch.Tensor:
+def mirrored_labels(labels: torch.Tensor, flip: torch.Tensor, mirror: torch.Tensor) -> torch.Tensor:
     """Class ids (batch,) or targets (batch, classes), of the mirrored picture where `flip` (batch,) is true."""
     if labels.ndim == 1:
         return torch.where(flip, mirror[labels], labels)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hsta_hf.training.progress import current_progress
+from hsta_hf.training.sharding import is_sharded, placed_like, shard, whole
 
 EMA_FILE = "ema.safetensors"
 
@@ -30,6 +32,19 @@ class MovingAverage(TrainerCallback):
         self.weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
+    def follow(self, model: torch.nn.Module) -> None:
+        """Where the model was sharded since: hold shards too. To be called before the weights change."""
+        for name, parameter in model.named_parameters():
+            if name in self.weights and is_sharded(parameter) and not is_sharded(self.weights[name]):
+                self.weights[name] = parameter.detach().clone()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """By now the model is as it will be trained, sharded or not."""
+        self.follow(kwargs["model"])
+
+    @torch.no_grad()
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -38,16 +53,21 @@ class MovingAverage(TrainerCallback):
         for name, parameter in kwargs["model"].named_parameters():
             if name in self.weights:
                 self.weights[name] = self.weights[name].to(parameter.device)
-                self.weights[name].lerp_(parameter.detach(), 1 - decay)
+                shard(self.weights[name]).lerp_(shard(parameter), 1 - decay)
 
-    def save(self, checkpoint: Path) -> None:
-        """Keep the average in a checkpoint."""
-        save_file({name: w.contiguous().cpu() for name, w in self.weights.items()}, str(checkpoint / EMA_FILE))
+    def whole(self) -> dict[str, torch.Tensor]:
+        """The average; where it is sharded, all processes have to call this."""
+        return {name: whole(weight) for name, weight in self.weights.items()}
+
+    def save(self, checkpoint: Path, average: dict[str, torch.Tensor] | None = None) -> None:
+        """Keep the average, or what `whole` returned, in a checkpoint."""
+        weights = self.whole() if average is None else average
+        save_file({name: w.contiguous().cpu() for name, w in weights.items()}, str(checkpoint / EMA_FILE))
 
     def load(self, checkpoint: Path) -> None:
-        """Take the average from a checkpoint."""
+        """Take the average from a checkpoint; where it is sharded, all processes have to call this."""
         for name, weight in load_file(str(checkpoint / EMA_FILE)).items():
-            self.weights[name] = weight.to(self.weights[name].device)
+            self.weights[name] = placed_like(weight, self.weights[name])
 
     @torch.no_grad()
     def swap(self, model: torch.nn.Module) -> None:
@@ -55,7 +75,7 @@ class MovingAverage(TrainerCallback):
         for name, parameter in model.named_parameters():
             if name in self.weights:
                 current = parameter.detach().clone()
-                parameter.copy_(self.weights[name])
+                shard(parameter).copy_(shard(self.weights[name]))
                 self.weights[name] = current
 
 
@@ -75,35 +95,26 @@ class EveryNEpochs(TrainerCallback):
 
 
 class EpochProgress(TrainerCallback):
-    """One progress bar for a training, counting epochs, with the loss beside it.
+    """Tells the display that is shown, if any, of a training's epochs and loss.
 
     Args:
-        title: what is trained, such as "fold 1 of 4, seed 42".
+        title: what is trained, such as "fold 0 (1 of 4), seed 42".
     """
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.bar: Any = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Open the bar where training starts or resumes."""
-        steps_per_epoch = max(1, state.max_steps // max(1, round(args.num_train_epochs)))
-        self.bar = tqdm(
-            total=state.num_train_epochs,
-            initial=state.global_step // steps_per_epoch,
-            desc=self.title,
-            unit="epoch",
-            mininterval=0.5 if sys.stderr.isatty() else 10,
-        )
+        """Say where training starts or resumes."""
+        self._tell(args, state)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Count an epoch."""
-        if self.bar is not None:
-            self.bar.update(1)
+        self._tell(args, state)
 
     def on_log(
         self,
@@ -114,13 +125,12 @@ class EpochProgress(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Show the latest loss."""
-        if self.bar is not None and logs and "loss" in logs:
-            self.bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
+        if logs and "loss" in logs:
+            self._tell(args, state, logs["loss"])
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+    def _tell(self, args: TrainingArguments, state: TrainerState, loss: float | None = None) -> None:
+        progress = current_progress()
+        if progress is not None:
+            total = math.ceil(args.num_train_epochs)
+            done = math.floor(state.global_step / max(1, state.max_steps) * args.num_train_epochs + 1e-6)
+            progress.epoch(self.title, done, total, loss)

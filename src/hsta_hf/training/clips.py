@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class KeyFrames:
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """The clips of a prepared dataset that a label scheme has a label for.
+    """The clips of a prepared dataset, or of several joined ones, that a label scheme has a label for.
 
     Attributes:
         rows: the rows of the prepared dataset, unlabelled ones left out.
@@ -44,6 +44,8 @@ class LabelledClips:
         flow: settings of the optical flow that is stored with the clips; None where none is.
         places: where the frames of `rows` lie in files; None to find out when they are needed.
         warning: half a sentence, where the scheme leaves out more than a third of the clips; None elsewhere.
+        preparation: how the frames were made: "size" and "faces" as in `PreparedInfo`.
+        training_only: positions of clips that are never tested, such as macro-expressions, in increasing order.
     """
 
     rows: datasets.Dataset
@@ -55,6 +57,8 @@ class LabelledClips:
     flow: Mapping[str, Any] | None = None
     places: MappedFrames | None = None
     warning: str | None = None
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+    training_only: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,8 +86,13 @@ class LabelledClips:
         ]
 
 
-def load_labelled_clips(path: str | Path, label_scheme: str) -> LabelledClips:
+def load_labelled_clips(path: str | Path, label_scheme: str, alone: bool = True) -> LabelledClips:
     """Open a prepared dataset, a folder or `hf://datasets/ORG/NAME`, and label its clips.
+
+    Args:
+        path: the dataset.
+        label_scheme: name of the label scheme.
+        alone: whether it has to have clips of different labels by itself, since no other is joined to it.
 
     Raises:
         NotPreparedError: the folder is no prepared dataset.
@@ -97,7 +106,8 @@ def load_labelled_clips(path: str | Path, label_scheme: str) -> LabelledClips:
     dataset = load_prepared(path)
     info = prepared_info(path)
     assignment = _assign(dataset, scheme)
-    _refuse_one_class(dataset, scheme, assignment, path)
+    if alone or not assignment.labels:
+        _refuse_one_class(dataset, scheme, assignment, path)
     # Of the whole dataset, since neighbouring clips are selected as a slice, which does not say where it starts.
     places = locate_frames(dataset).select(assignment.indices)
     # As an array, of which `datasets` makes a fingerprint much faster than of a list.
@@ -115,6 +125,7 @@ def load_labelled_clips(path: str | Path, label_scheme: str) -> LabelledClips:
         info.flow,
         places,
         _left_out_warning(dataset, scheme, assignment),
+        {"size": info.size, "faces": info.faces},
     )
 
 
@@ -153,7 +164,7 @@ def _refuse_one_class(
         said = f"{path}: label scheme {scheme.name!r} labels none of the {len(dataset)} clips"
     else:
         names = [repr(name) for name, count in class_counts(labels, scheme).items() if count]
-        classes = f"one class, {names[0]}" if len(names) == 1 else f"the same classes, {', '.join(names)}"
+        classes = f"one class, {names[0]}" if len(names) == 1 else f"the same classes, {', '.join(names) or 'none'}"
         which = f"all {len(labels)} labelled clips" if len(labels) > 1 else "the only labelled clip"
         said = f"label scheme {scheme.name} gives {which} of {path} {classes}, which leaves nothing to learn"
     if assignment.dropped:

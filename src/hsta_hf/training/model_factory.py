@@ -101,6 +101,17 @@ def _fields(arguments: ModelArguments, processor: HSTAVideoProcessor, scheme: La
     return {**fields, "id2label": scheme.id2label, "label2id": scheme.label2id, "problem_type": problem}
 
 
+def build_config(arguments: ModelArguments, processor: HSTAVideoProcessor, scheme: LabelScheme) -> HSTAConfig:
+    """The configuration of a recipe that starts from no HSTA model, with nothing loaded.
+
+    What the recipe leaves to a VideoMAE checkpoint is as in its preset.
+
+    Raises:
+        RecipeError: a model field does not fit the processor.
+    """
+    return HSTAConfig.from_preset(arguments.preset, **_fields(arguments, processor, scheme))
+
+
 def build_model(
     arguments: ModelArguments,
     processor: HSTAVideoProcessor,

@@ -32,6 +32,10 @@ from hsta_hf.training.arguments import (
     HSTATrainingArguments,
     ModelArguments,
 )
+from hsta_hf.training.fold_ranges import expand_folds
+from hsta_hf.training.recipe_files import EXTENDS, RecipeError, merge, read_recipe_file
+from hsta_hf.training.recipe_files import find_recipe as find_recipe
+from hsta_hf.training.recipe_files import shipped_recipes as shipped_recipes
 
 PREPARE = "prepare"
 PRETRAIN_SOURCES = ("pretrain_dataset", "pretrain_synthetic")
@@ -52,10 +56,6 @@ NOT_IN_RECIPES = {
     "save_only_model": "a run could not be resumed from such checkpoints",
     "push_to_hub": "folds are not pushed; push the finished model instead",
 }
-
-
-class RecipeError(ValueError):
-    """A recipe or an override that cannot be understood; the message says which field and what to do."""
 
 
 @dataclasses.dataclass
@@ -142,8 +142,10 @@ def _processor_fields() -> set[str]:
 def _check_nested(values: Mapping[str, Any], where: str) -> None:
     """Refuse unknown names inside `model`, its streams, `processor` and `pretrain`."""
     model = values.get("model") or {}
-    known = _config_fields(HSTAConfig) | set(STREAMS)
+    known = (_config_fields(HSTAConfig) | set(STREAMS)) - {"training_data"}
     for name, entry in model.items():
+        if name == "training_data":
+            raise RecipeError(f"{where}: model.{name} cannot be set; it says what the weights were trained on.")
         if name not in known:
             raise _unknown(f"model.{name}", known, where)
         if name in STREAMS:
@@ -154,6 +156,11 @@ def _check_nested(values: Mapping[str, Any], where: str) -> None:
                 if inner not in stream_fields:
                     raise _unknown(f"model.{name}.{inner}", stream_fields, where)
     for name in values.get("processor") or {}:
+        if name == "face_alignment":
+            raise RecipeError(
+                f"{where}: processor.{name} cannot be set; it says how the dataset was prepared. How faces are to be "
+                "aligned is said in the section `prepare`."
+            )
         if name not in _processor_fields():
             raise _unknown(f"processor.{name}", _processor_fields(), where)
     allowed = {
@@ -171,8 +178,12 @@ def _check_prepare(values: Mapping[str, Any], where: str) -> None:
         raise RecipeError(f"{where}: {error}") from error
 
 
-def _convert(name: str, value: Any, hint: Any, where: str) -> Any:
-    """Fit one value to its field's type: numbers written as text (YAML reads `5e-5` so) become numbers."""
+def convert_value(name: str, value: Any, hint: Any, where: str) -> Any:
+    """Fit one value to its field's type: numbers written as text (YAML reads `5e-5` so) become numbers.
+
+    Raises:
+        RecipeError: it has another type; the message says where the field stands and what it has to be.
+    """
     origin, choices = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in choices:
@@ -180,7 +191,7 @@ def _convert(name: str, value: Any, hint: Any, where: str) -> Any:
         kinds = [kind for kind in choices if kind is not type(None)]
         for kind in sorted(kinds, key=lambda kind: kind is str):  # text last: everything can be text
             try:
-                return _convert(name, value, kind, where)
+                return convert_value(name, value, kind, where)
             except RecipeError:
                 continue
         raise _wrong_type(name, value, hint, where)
@@ -192,7 +203,7 @@ def _convert(name: str, value: Any, hint: Any, where: str) -> Any:
         return value
     if origin is list or hint is list:
         entries = value if isinstance(value, (list, tuple)) else [value]
-        return [_convert(name, entry, choices[0] if choices else Any, where) for entry in entries]
+        return [convert_value(name, entry, choices[0] if choices else Any, where) for entry in entries]
     if origin is dict or hint is dict:
         if isinstance(value, Mapping):
             return dict(value)
@@ -271,62 +282,6 @@ def _read_value(name: str, text: str) -> Any:
     return value
 
 
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` put over it, mappings merged key by key."""
-    merged = dict(base)
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with hsta-hf, by name: `scripts/recipes/` of a checkout, `recipes/` of a wheel."""
-    package = Path(__file__).resolve().parents[1]
-    folders = (package / "recipes", package.parents[1] / "scripts" / "recipes")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
-
-
-def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe given by its path, or by the name of one that comes with hsta-hf.
-
-    Raises:
-        RecipeError: neither exists; the message lists the names.
-    """
-    path = Path(recipe)
-    if path.is_file():
-        return path
-    shipped = shipped_recipes()
-    if str(recipe) in shipped:
-        return shipped[str(recipe)]
-    raise RecipeError(
-        f"There is no recipe {recipe}; give the path of a YAML file, or one of the names {', '.join(shipped)}."
-    )
-
-
-def read_recipe_file(path: str | Path) -> dict[str, Any]:
-    """The mapping in a recipe file.
-
-    Args:
-        path: the file, or the name of a recipe that comes with hsta-hf.
-
-    Raises:
-        RecipeError: the file does not exist, is no YAML, or is not a mapping of fields.
-    """
-    path = find_recipe(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not valid YAML: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} must hold `field: value` lines, not a {type(content).__name__}.")
-    return content
-
-
 def resolve(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """Check a mapping of fields and build the argument dataclasses.
 
@@ -339,11 +294,18 @@ def resolve(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         if name == PREPARE:
             _check_prepare(values, where)
             continue
+        if name == EXTENDS:
+            raise RecipeError(f"{where}: {EXTENDS} stands in recipe files only; name the recipe itself instead.")
         if name not in fields:
             raise _unknown(name, [*fields, PREPARE], where)
         if name in NOT_IN_RECIPES:
             raise RecipeError(f"{where}: {name} cannot be set; {NOT_IN_RECIPES[name]}.")
-        converted[name] = _convert(name, value, fields[name], where)
+        if name == "folds":
+            try:
+                value = expand_folds(value)
+            except ValueError as error:
+                raise RecipeError(f"{where}: folds: {error}.") from None
+        converted[name] = convert_value(name, value, fields[name], where)
     _check_nested(values, where)
     try:
         data, augmentation, model, training = HfArgumentParser(ALL_ARGUMENTS).parse_dict(converted)
@@ -366,7 +328,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not changes:
         return resolve(content, str(path))
     for name in changes:  # so that a mistake on the command line is not blamed on the file
-        if name not in _fields() and name != PREPARE:
+        if name not in _fields() and name not in (PREPARE, EXTENDS):
             raise _unknown(name, [*_fields(), PREPARE], "command line")
     values = merge(content, changes)
     switched = any(name in changes for name in PRETRAIN_SOURCES)
@@ -379,19 +341,20 @@ def pretraining_recipe(recipe: Recipe) -> Recipe:
     """The recipe of the pre-training: the run's own, with the fields of `pretrain` put over it."""
     own = recipe.as_dict()
     changes = recipe.model.pretrain or {}
-    for name in ("pretrain", *PRETRAIN_SOURCES):
+    for name in ("pretrain", *PRETRAIN_SOURCES, "tuning", "lora"):  # a pre-training trains all there is
         own.pop(name, None)
     return resolve(merge(own, changes), "pretrain")
 
 
 def differing_fields(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Fields whose values would change the results, as lines `field: saved → asked`."""
+    """Fields whose values would change the results, as lines `field: saved → asked`.
+
+    A field that one side lacks, as recipes saved by an earlier version lack those added since, has its default there.
+    """
+    defaults = resolve({}).as_dict()
     names = sorted((set(saved) | set(asked)) - HARMLESS_FIELDS)
-    return [
-        f"{name}: {saved.get(name, '(not set)')!r} → {asked.get(name, '(not set)')!r}"
-        for name in names
-        if saved.get(name, None) != asked.get(name, None)
-    ]
+    values = [(name, *(side.get(name, defaults.get(name)) for side in (saved, asked))) for name in names]
+    return [f"{name}: {before!r} → {now!r}" for name, before, now in values if before != now]
 
 
 def list_fields() -> str:

@@ -11,13 +11,16 @@ from typing import Any
 import yaml
 
 from hsta_hf.reporting.files import write_atomically, write_json
+from hsta_hf.training.locks import held, is_held
 from hsta_hf.training.recipe import Recipe, differing_fields
 
+LOCK_FOLDER = ".locks"
 RECIPE_FILE = "recipe.yaml"
 RUN_FILE = "run.json"
 # All that a run writes into its folder, its mark of being one last: what overwrite_run deletes, and nothing else.
 RUN_CONTENT = (
     "cache",
+    "features",
     "folds",
     "final",
     "pretraining",
@@ -25,8 +28,11 @@ RUN_CONTENT = (
     "predictions.parquet",
     "metrics.json",
     "confusion_matrix.png",
+    "reliability.png",
     "learning_curves.png",
     "report.md",
+    "report.html",
+    "facts.json",
     RUN_FILE,
     RECIPE_FILE,
 )
@@ -61,8 +67,17 @@ class RunFolder:
         """Default folder of processed clips."""
         return self.path / "cache"
 
+    @property
+    def features(self) -> Path:
+        """Folder of what a frozen backbone makes of the clips."""
+        return self.path / "features"
+
+    def lock(self, what: str) -> Path:
+        """File of the lock that a command holds while it works on `what`, such as the name of a fold's folder."""
+        return self.path / LOCK_FOLDER / f"{what}.lock"
+
     def open(self, recipe: Recipe, facts: dict[str, Any], overwrite: bool = False) -> bool:
-        """Start a run in this folder, or continue the one that is there.
+        """Start a run in this folder, or continue the one that is there; other commands that do so wait meanwhile.
 
         Args:
             recipe: what is asked for; saved as `recipe.yaml`.
@@ -76,6 +91,11 @@ class RunFolder:
             RunFolderError: the folder holds something else, or a run of another recipe or of other data; the
                 message names the fields that differ.
         """
+        self._refuse_other_content()
+        with held(self.lock("run"), f"Waiting for the other command that opens {self.path}.", together=False):
+            return self._open(recipe, facts, overwrite)
+
+    def _open(self, recipe: Recipe, facts: dict[str, Any], overwrite: bool) -> bool:
         saved_recipe = self.path / RECIPE_FILE
         if saved_recipe.is_file() and (self.path / RUN_FILE).is_file():
             different = self._differences(recipe, facts)
@@ -88,24 +108,40 @@ class RunFolder:
                     + "\nTo continue that run, ask for the same; to keep both, give another --output_dir; "
                     "to delete it, add --overwrite_run."
                 )
+            self._refuse_folds_in_training()
             print(f"Deleting the run in {self.path}, as overwrite_run says.")
             self._delete()
-        elif self._is_occupied():
+        else:
+            self._refuse_other_content()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / RUN_FILE, facts)
+        # Without the folds of this start: others may train the rest, and a repetition means all of them.
+        text = yaml.safe_dump(recipe.as_dict() | {"folds": None}, sort_keys=False, allow_unicode=True)
+        write_atomically(saved_recipe, f"# The resolved recipe; repeat it with: hsta train recipe.yaml\n{text}")
+        return False
+
+    def _refuse_other_content(self) -> None:
+        # In this order: what another command starts meanwhile is a run by the second look.
+        if self._is_occupied() and not all((self.path / name).is_file() for name in (RECIPE_FILE, RUN_FILE)):
             raise RunFolderError(
                 f"{self.path} is not empty and does not hold both {RECIPE_FILE} and {RUN_FILE}, so it is no run "
                 "folder; give another --output_dir."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / RUN_FILE, facts)
-        text = yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
-        write_atomically(saved_recipe, f"# The resolved recipe; repeat it with: hsta train recipe.yaml\n{text}")
-        return False
+
+    def _refuse_folds_in_training(self) -> None:
+        own = self.lock("run")
+        busy = [file.stem for file in sorted(own.parent.glob("*.lock")) if file != own and is_held(file)]
+        if busy:
+            raise RunFolderError(
+                f"{self.path} cannot be deleted: another command is at work in it ({', '.join(busy)}). Stop that "
+                "command first, or give another --output_dir."
+            )
 
     def _is_occupied(self) -> bool:
         """Whether the folder holds anything but what a run leaves that was killed while it was started."""
         if not self.path.exists():
             return False
-        unfinished = (RUN_FILE, f".{RUN_FILE}.", f".{RECIPE_FILE}.")
+        unfinished = (RUN_FILE, f".{RUN_FILE}.", f".{RECIPE_FILE}.", LOCK_FOLDER)
         return any(not entry.name.startswith(unfinished) for entry in self.path.iterdir())
 
     def _delete(self) -> None:
@@ -124,6 +160,7 @@ class RunFolder:
         noted = self.path / RUN_FILE
         before = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
         now = json.loads(json.dumps(facts))
-        changed = [name for name in now if before.get(name) != now[name]]
+        # What an earlier version did not note cannot be compared.
+        changed = [name for name in now if before.get(name, now[name]) != now[name]]
         lines += [f"{name}: {before.get(name)!r} → {now[name]!r}" for name in changed]
         return lines

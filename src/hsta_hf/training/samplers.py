@@ -7,6 +7,7 @@ augmentation.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -49,7 +50,8 @@ class ClassBalancedSampler(ShuffledSampler):
 
     A class with too few clips starts over on a new shuffle of them; one with too many shows a random part of them
     each epoch. For multi-label clips, whose label is a tuple of zeros and ones, a clip's chance is proportional to
-    one over the frequency of its rarest label, and draws are independent.
+    one over the frequency of its rarest label, and draws are independent; clips without any label count as having one
+    more, "none", so that they come as often as those of any other label.
 
     Args:
         labels: class id of each clip, or tuple of zeros and ones.
@@ -67,8 +69,8 @@ class ClassBalancedSampler(ShuffledSampler):
         self.clips_of_class: list[np.ndarray] = []
         if isinstance(labels[0], (tuple, list)):
             present = np.asarray(labels, dtype=np.float64)
-            rarity = present / np.maximum(present.sum(axis=0), 1)
-            weights = np.maximum(rarity.max(axis=1), 1 / len(labels))
+            present = np.hstack([present, ~present.any(axis=1, keepdims=True)])
+            weights = (present / np.maximum(present.sum(axis=0), 1)).max(axis=1)
             self.weights = weights / weights.sum()
         else:
             groups: dict[Hashable, list[int]] = {}
@@ -87,3 +89,35 @@ class ClassBalancedSampler(ShuffledSampler):
             shuffles = [rng.permutation(clips) for _ in range(-(-wanted // len(clips)))]
             draws.append(np.concatenate(shuffles)[:wanted] if shuffles else clips[:0])
         return rng.permutation(np.concatenate(draws))
+
+
+class WholeBatches(Sampler[Draw]):
+    """As many draws of another sampler as fill whole batches; an epoch's last ones, which do not, are left out.
+
+    So that a batch can be shared equally among processes.
+
+    Args:
+        sampler: whose draws these are.
+        batch_size: clips in a batch.
+
+    Raises:
+        ValueError: an epoch has not enough clips for one batch.
+    """
+
+    def __init__(self, sampler: ShuffledSampler, batch_size: int) -> None:
+        if len(sampler) < batch_size:
+            raise ValueError(
+                f"total_batch_size is {batch_size}, but a fold trains on {len(sampler)} clips; make it smaller."
+            )
+        self.sampler = sampler
+        self.batch_size = batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration shows."""
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size * self.batch_size
+
+    def __iter__(self) -> Iterator[Draw]:
+        return itertools.islice(iter(self.sampler), len(self))

@@ -52,9 +52,13 @@ def cache_key(
 ) -> str:
     """Digest of all that decides what the cache holds: clips, processor fields, versions, number format, streams."""
     drawn = arguments.temporal_variants > 1
+    settings = processor.to_dict()
+    # Decide nothing: where its code lies, noted once it was saved, and how other clips were aligned.
+    for name in ("auto_map", "face_alignment"):
+        settings.pop(name, None)
     fields = {
         "clips": clips.fingerprint,
-        "processor": processor.to_dict(),
+        "processor": settings,
         "apex": arguments.apex,
         "variants": arguments.temporal_variants,
         "random_frames": arguments.random_frames and drawn,
@@ -121,7 +125,7 @@ def _stream_lines(
     clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments, folder: Path, streams: Sequence[str]
 ) -> list[str]:
     """A sentence for each stream that is read: what it shows, and where that comes from."""
-    versions = f", in {arguments.temporal_variants} versions of each clip" if arguments.temporal_variants > 1 else ""
+    versions = _versions_text(arguments)
     kept = f"computed once now{versions} and kept in {folder}"
     if (folder / "complete").is_file():
         kept = f"computed before, read from {folder}"
@@ -140,6 +144,17 @@ def _stream_lines(
         else:
             lines.append(f"{title}: {_special_flow(clips, processor, arguments, kept)}.")
     return lines
+
+
+def _versions_text(arguments: DataArguments) -> str:
+    """How many versions of each clip are kept, and what sets them apart."""
+    drawn = arguments.temporal_variants - 1
+    if drawn < 1:
+        return ""
+    changed = ["other frames"] if arguments.random_frames else []
+    changed += ["the apex moved"] if arguments.apex_jitter else []
+    what = f" with {_and(changed)}" if changed else ""
+    return f", in {drawn + 1} versions of each clip (as evaluated, and {drawn}{what} for training)"
 
 
 def _special_flow(clips: LabelledClips, processor: HSTAVideoProcessor, arguments: DataArguments, kept: str) -> str:
