@@ -83,6 +83,7 @@ def test_the_hub_reads_the_front_matter(model: Path) -> None:
         assert result.metric_name.lower().startswith(name) and result.metric_value == value
         assert result.task_type == "video-classification" and result.dataset_type == "casme3"
         assert result.dataset_name == "CAS(ME)^3, part A, kfold-subjects"
+        assert result.metric_args["interval"] == metrics["intervals"][name] and result.metric_args["level"] == 0.95
 
 
 def test_the_numbers_are_those_of_metrics_json(model: Path) -> None:
@@ -91,7 +92,10 @@ def test_the_numbers_are_those_of_metrics_json(model: Path) -> None:
     for start, name in (("| UF1", "uf1"), ("| UAR", "uar"), ("| ACC", "acc")):
         (line,) = [line for line in text.splitlines() if line.startswith(start)]
         values = [metrics["pooled"][name], guesses["majority"][name], guesses["chance"][name]]
-        assert [cell.strip() for cell in line.split("|")[2:5]] == [f"{value:.3f}" for value in values]
+        cells = [cell.strip() for cell in line.split("|")[2:6]]
+        low, high = metrics["intervals"][name]
+        assert cells.pop(1) == f"{low:.3f} to {high:.3f}"
+        assert cells == [f"{value:.3f}" for value in values]
     sad = metrics["per_class"]["sad"]
     assert f"| sad | 10 | {sad['recall']:.3f} | {sad['f1']:.3f} |" in text and "| sad | 3 |" in text
     assert f"| torch | {metrics['environment']['torch']} |" in text
@@ -150,7 +154,46 @@ def test_caveats_of_the_run_are_the_cards(model: Path) -> None:
     assert "every apex was spotted" in write(model, apex="spotted")[0]
 
 
-def test_several_labels_a_clip_have_sigmoids_and_no_baselines(model: Path) -> None:
+def test_scores_of_groups_and_the_cost_are_told_and_no_subject_is_named(model: Path) -> None:
+    text, metrics = write(model)
+    accuracies = [row["acc"] for row in metrics["per_subject"]]
+    assert f"(5, not named here): ACC from {min(accuracies):.3f} to {max(accuracies):.3f}" in text
+    assert "Its time was not noted." in text and "The hardware was not noted." in text
+    assert "names no age, sex or skin colour" in text and "CASME II; SAMM" in text
+    seconds = {"total": 60.0, "resumed": 0}
+    machine = {"device": "CPU, abacus", "devices": 2, "threads": 1, "platform": "Linux x"}
+    noted = {"seconds": seconds, "parameters": {"trainable": 10, "all": 2000}, "hardware": machine}
+    folds = [{"fold": fold, "seed": 42, **noted} for fold in range(5)]
+    folds[3]["seconds"] = {"total": 60.0, "resumed": 1}
+    text, _ = write(model, fold_metrics=folds, other_trainings={"pretraining": {**noted, "seconds": {"total": 10.4}}})
+    for line in (
+        "| pre-training | 1 | 10 s |",
+        "| folds, all seeds | 5 | 5.0 min |",
+        "| together | 6 | 5.2 min |",
+        "1 training went on after a kill; what the kill undid is not counted.",
+        "Hardware: 2 processes, each on CPU, abacus (1 PyTorch thread, Linux x).",
+        "Parameters: 2,000, 10 of them trained.",
+    ):
+        assert line in text, line
+
+
+def test_each_database_has_scores_of_its_own(model: Path) -> None:
+    rows = table()
+    rows["database"] = ["casme2" if int(subject[1:]) < 2 else "samm" for subject in rows["subject"]]
+    facts = dataclasses.replace(FACTS, databases=["casme2", "samm"])
+    metrics = write_report(model.parent, rows, facts)
+    path = write_model_card(model, facts, metrics)
+    assert path is not None
+    found = metrics["per_database"]["samm"]
+    assert f"| samm | 18 | 3 | {found['uf1']:.3f} |" in path.read_text()
+    results = {(r.dataset_type, r.metric_name): r for r in ModelCard.load(path).data.eval_results}
+    assert len(results) == 9
+    result = results["samm", "UF1 (unweighted F1)"]
+    assert result.metric_value == found["uf1"] and result.metric_args["interval"] == list(found["intervals"]["uf1"])
+    assert "Other databases (CAS(ME)^3, part A;" in path.read_text()
+
+
+def test_several_labels_a_clip_have_sigmoids_and_baselines_of_their_own(model: Path) -> None:
     config = HSTAConfig.from_pretrained(model)
     config.problem_type = "multi_label_classification"
     config.save_pretrained(model)
@@ -162,7 +205,8 @@ def test_several_labels_a_clip_have_sigmoids_and_no_baselines(model: Path) -> No
     assert path is not None
     text = path.read_text()
     assert "Every clip gets a label" not in text
-    assert "logits.sigmoid()" in text and "guessing at random" not in text and "| sad | 10 | none |" in text
+    assert "logits.sigmoid()" in text and "guessing at random" in text
+    assert f"| sad | 10 | {metrics['per_class']['sad']['recall']:.3f} |" in text
     assert ModelCard.load(path).data.eval_results[0].metric_value == metrics["pooled"]["mean_f1"]
 
 

@@ -23,13 +23,13 @@ from hsta_hf.metrics import (
     unweighted_average_recall,
     unweighted_f1,
 )
+from hsta_hf.metrics.tables import SCORE, is_multi_label, label_names
 from hsta_hf.reporting.files import replacing
 
 if TYPE_CHECKING:
     from hsta_hf.training.clips import LabelledClips
 
 COLUMNS = ("clip", "database", "subject", "fold", "seed", "label", "prediction")
-SCORE = "score_"
 
 
 class PredictionsError(ValueError):
@@ -42,22 +42,17 @@ class TableScores:
 
     Attributes:
         summary: {"uf1", "uar", "acc"}, or {"mean_f1", "exact_match"} for multi-label tables.
-        f1: F1 of each class, NaN where the class never occurs.
-        recall: recall of each class; None for multi-label tables.
+        f1: F1 of each class, NaN where the class neither occurs nor was predicted.
+        recall: recall of each class, NaN where the class never occurs.
         support: number of clips of each class.
         counts: the counts behind them; None for multi-label tables.
     """
 
     summary: dict[str, float]
     f1: np.ndarray
-    recall: np.ndarray | None
+    recall: np.ndarray
     support: np.ndarray
     counts: ClassCounts | None
-
-
-def is_multi_label(table: pd.DataFrame) -> bool:
-    """Whether clips of the table have lists of labels."""
-    return len(table) > 0 and not np.isscalar(table["label"].iloc[0])
 
 
 def scores_of_logits(logits: np.ndarray, multi_label: bool) -> np.ndarray:
@@ -140,11 +135,6 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def label_names(table: pd.DataFrame) -> tuple[str, ...]:
-    """Names of the classes, in the order of their ids."""
-    return tuple(str(name)[len(SCORE) :] for name in table.columns if str(name).startswith(SCORE))
-
-
 def score_table(table: pd.DataFrame, labels: Sequence[str] | None = None) -> TableScores:
     """Score all rows of a table together: counts are summed over its folds, as MEGC does.
 
@@ -155,7 +145,7 @@ def score_table(table: pd.DataFrame, labels: Sequence[str] | None = None) -> Tab
         references = np.stack(table["label"].to_list()).astype(int)
         found = multilabel_scores(references, np.stack(table["prediction"].to_list()).astype(int))
         summary = {"mean_f1": found.mean_f1, "exact_match": found.exact_match}
-        return TableScores(summary, found.f1, None, references.sum(axis=0), None)
+        return TableScores(summary, found.f1, found.recall, references.sum(axis=0), None)
     counts = count_classes(table["label"].to_numpy(), table["prediction"].to_numpy(), len(names))
     summary = {
         "uf1": unweighted_f1(counts),
