@@ -26,14 +26,14 @@ accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no 
     --num_cpu_threads_per_process "$(getconf _NPROCESSORS_ONLN)" \
     "$train" "$recipe" --dataset "$demo/prepared" --output_dir "$demo/run"
 
-step "4/5  Draw videos of somebody new, and ask the model through the pipeline"
+step "4/5  Draw videos of somebody new, and ask the model about them"
 [ -d "$demo/unseen" ] || hsta synthesize "$demo/unseen" --subjects 1 --clips-per-subject 7 --seed 1 --videos --quiet
-hsta predict "$demo/run" "$demo"/unseen/videos/*.mp4 --top_k 2
+hsta predict "$demo/run" "$demo"/unseen/videos/*.mp4 --faces keep --top_k 2
 
 step "5/5  Done"
 cat <<EOF
 Everything here is synthetic: no number above is a result on people.
-  report     $demo/run/report.md
-  model      the folder that \`hsta predict\` named, for AutoModelForVideoClassification.from_pretrained
+  report     $demo/run/report.html
+  model      $demo/run/folds/fold-00-seed-42/model, for AutoModelForVideoClassification.from_pretrained
   video      pipeline("video-classification", model=...)("$demo/unseen/videos/....mp4")
 EOF
