@@ -31,6 +31,8 @@ OWNER, LAB = "alice", "lab"
 CREATED = "2024-01-01T00:00:00.000Z"
 # What the Hub's own .gitattributes sends to LFS whatever its size, as far as these tests come across it.
 LFS_ENDINGS = (".arrow", ".bin", ".onnx", ".parquet", ".png", ".pth", ".safetensors", ".zip")
+# A few of the licences that the Hub takes in a card; it has a list of some hundred.
+LICENCES = ("apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "mit", "other")
 REGULAR_LIMIT = 10 * 2**20
 _PREFIXES = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 
@@ -282,8 +284,15 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(401, "Invalid username or password.")
         return {"type": "user", "name": user[0], "orgs": [{"type": "org", "name": name} for name in user[1]]}
 
-    def _validate_yaml(self) -> dict[str, Any]:
+    def _validate_yaml(self) -> dict[str, Any] | None:
         content = json.loads(self.body)["content"]
+        licence = re.search(r"^license: *(\S+)$", content, re.MULTILINE)
+        if licence and licence[1] not in LICENCES:
+            errors = [{"message": f'"license" must be one of [{", ".join(LICENCES)}]'}]
+            self._send(
+                400, json.dumps({"errors": errors, "warnings": []}).encode(), {"Content-Type": "application/json"}
+            )
+            return None
         return {"errors": [], "warnings": [] if content.startswith("---\n") else [{"message": "empty metadata"}]}
 
     def _create(self) -> dict[str, Any]:
@@ -313,7 +322,17 @@ class _Handler(BaseHTTPRequestHandler):
         about = {"id": name, "author": name.split("/")[0], "sha": oid, "private": repository.private}
         counts = {"gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": []}
         times = {"createdAt": CREATED, "lastModified": CREATED}
-        return {**about, **counts, **times, "siblings": [{"rfilename": path} for path in sorted(files)]}
+        hashes = self.query.get("blobs", "").lower() == "true"
+        siblings = [self._sibling(path, files[path], hashes) for path in sorted(files)]
+        return {**about, **counts, **times, "siblings": siblings}
+
+    @staticmethod
+    def _sibling(path: str, stored: StoredFile, hashes: bool) -> dict[str, Any]:
+        if not hashes:
+            return {"rfilename": path}
+        size = len(stored.content)
+        lfs = {"lfs": {"sha256": stored.sha256, "size": size, "pointerSize": 134}} if stored.lfs else {}
+        return {"rfilename": path, "size": size, "blobId": stored.oid, **lfs}
 
     def _refs(self, kind: str, name: str) -> dict[str, Any]:
         repository = self._repository(kind, name)

@@ -1,0 +1,1 @@
+"""To the Hub: what pushes of datasets and of models share, and the push of a run's model."""
