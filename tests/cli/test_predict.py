@@ -11,7 +11,7 @@ import pytest
 
 from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification, HSTAVideoProcessor
 from hsta_hf.cli.main import main
-from hsta_hf.cli.predict import model_folder
+from hsta_hf.training.finished_model import model_folder
 
 STREAM = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32}
 LABELS = {0: "happy", 1: "sad", 2: "surprise"}
@@ -105,3 +105,42 @@ def test_a_folder_of_runs_is_not_taken_for_a_model(
 def test_no_classes_asked_for_is_refused(run_folder: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(run_folder), str(video), "--top_k", "0"]) == 2
     assert "--top_k is 0" in capsys.readouterr().err
+
+
+def test_the_list_of_failures_of_another_table_is_not_overwritten(
+    run_folder: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one.mp4", "two.mp4"):
+        (tmp_path / name).write_text("no video")
+    command = ["predict", str(run_folder), str(video)]
+    assert main([*command, str(tmp_path / "one.mp4"), "--output", str(tmp_path / "out.csv")]) == 1
+    assert "1 clip could not be classified" in capsys.readouterr().err
+    before = (tmp_path / "out_failures.csv").read_text()
+    other = [*command, str(tmp_path / "two.mp4"), "--output", str(tmp_path / "out.parquet")]
+    assert main(other) == 1
+    said = capsys.readouterr().err
+    assert "out_failures.csv, of another table, is there already; --overwrite replaces it" in said
+    assert (tmp_path / "out_failures.csv").read_text() == before and not (tmp_path / "out.parquet").exists()
+    assert main([*other, "--overwrite"]) == 1
+    assert "two.mp4" in (tmp_path / "out_failures.csv").read_text()
+
+
+def test_a_model_that_is_nowhere(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    gone = tmp_path / "gone"
+    assert main(["predict", str(gone), str(video)]) == 1
+    assert f"there is no folder {gone}, and a model on the Hub is called OWNER/NAME" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", "nobody/nothing-at-all", str(video)]) == 1
+    said = capsys.readouterr().err
+    assert "there is no folder nobody/nothing-at-all, and no model of that name could be had from the Hub" in said
+
+
+def test_a_misspelt_option_is_answered_with_the_right_one(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["predict", "--face-detecter", "x", "model", str(video)])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "usage: hsta predict" in said and "--face-detecter" in said and "did you mean --face-detector?" in said
