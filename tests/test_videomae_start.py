@@ -18,7 +18,8 @@ from transformers.models.videomae.modeling_videomae import eager_attention_forwa
 from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.synthesize import synthesize
 from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
-from hsta_hf.training.cross_validation import _start, run_recipe
+from hsta_hf.training.cross_validation import run_recipe
+from hsta_hf.training.methods import started_from
 from hsta_hf.training.recipe import resolve
 
 Make = Callable[..., VideoMAEForPreTraining]
@@ -331,7 +332,7 @@ def test_the_sentence_of_a_run_counts_the_streams_that_started(videomae_folder: 
     recipe = resolve({"videomae": str(videomae_folder)})
 
     def sentence(**fields: Any) -> str:
-        return _start(recipe, start(videomae_folder, num_hsta_layers=1, **fields).videomae_report)
+        return started_from(recipe, start(videomae_folder, num_hsta_layers=1, **fields).videomae_report)
 
     assert sentence().startswith("Both streams started from the VideoMAE checkpoint")
     assert "random" not in sentence()

@@ -24,11 +24,14 @@ model = AutoModelForVideoClassification.from_config(AutoConfig.from_pretrained("
 assert type(model) is hsta_hf.HSTAForMicroExpressionClassification
 from hsta_hf.training.recipe import load_recipe, shipped_recipes
 names = set(shipped_recipes())
-assert {"synthetic_demo", "casme3_paper", "casme3_flow"} <= names, names
+assert {"synthetic_demo", "casme3_paper", "casme3_flow", "casme3_flow_small"} <= names, names
 assert all(Path(p).is_relative_to(sys.argv[1]) for p in shipped_recipes().values())
 load_recipe("synthetic_demo")
+from hsta_hf.paper import load_tables
+assert len(load_tables()) == 7
 from hsta_hf.reporting.model_card import find_template
-assert find_template().is_relative_to(sys.argv[1]), find_template()
+for name in ("template.md", "recipe_template.md"):
+    assert find_template(name).is_relative_to(sys.argv[1]), find_template(name)
 from hsta_hf.cli.main import main
 assert main(["synthesize", "database", "--subjects", "1", "--clips-per-subject", "2", "--size", "64", "--quiet"]) == 0
 assert main(["prepare", "casme3", "database", "prepared", "--faces", "keep"]) == 0

@@ -70,6 +70,25 @@ def as_size(size: Any, field: str) -> dict[str, int] | None:
     return size
 
 
+def as_face_alignment(value: Any) -> dict[str, Any] | None:
+    """The processor's field `face_alignment`, checked.
+
+    Raises:
+        ValueError: it is neither None nor a size of 16 pixels or more and whether frames are stabilised.
+    """
+    if value is None:
+        return None
+    fields = dict(value) if isinstance(value, Mapping) else {}
+    size, stabilise = fields.get("size"), fields.get("stabilise")
+    sound = isinstance(size, int) and not isinstance(size, bool) and size >= 16 and isinstance(stabilise, bool)
+    if set(fields) != {"size", "stabilise"} or not sound:
+        raise ValueError(
+            f'face_alignment is {value!r}; it must be None, or {{"size": pixels (16 or more), "stabilise": true or '
+            "false}, as the clips were aligned that the model was trained on"
+        )
+    return fields
+
+
 def size_dict(size: Any) -> SizeDict:
     """A size of `as_size` in the form that transformers resizes with."""
     return size if isinstance(size, SizeDict) else SizeDict(**size)

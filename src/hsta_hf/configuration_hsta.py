@@ -92,6 +92,10 @@ class HSTAConfig(PreTrainedConfig):
             `hidden_dropout_prob` and `attention_probs_dropout_prob` of the nested configurations.
         initializer_range (`float`, defaults to 0.02):
             Standard deviation of the normal initialisation of weights and [CLS].
+        training_data (`dict`, *optional*):
+            What the weights, and those that they started from, were trained on: databases, protocols and digests of
+            the people. Training writes it, and refuses to test a model on people whom it has seen. It changes nothing
+            in the model.
 
     Example:
 
@@ -125,6 +129,7 @@ class HSTAConfig(PreTrainedConfig):
     drop_path_rate: float | int = 0.0
     classifier_dropout: float | int = 0.0
     initializer_range: float = 0.02
+    training_data: dict | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name, defaults in _STREAM_DEFAULTS.items():

@@ -153,8 +153,12 @@ def shrink_for_spotting(frame: np.ndarray) -> np.ndarray:
     scale = 255.0 if np.issubdtype(frame.dtype, np.floating) and frame.max(initial=0) <= 1.0 else 1.0
     factor = max(1, min(frame.shape[:2]) // SPOTTING_SIDE)
     height, width = frame.shape[0] // factor, frame.shape[1] // factor
-    cropped = frame[: height * factor, : width * factor].astype(np.float32)
-    grey = cropped[..., :3].mean(axis=-1) if frame.ndim == 3 else cropped
+    cropped = frame[: height * factor, : width * factor]
+    if frame.ndim == 3:  # channel by channel: a mean over an axis of three takes several times as long
+        channels = [cropped[..., channel].astype(np.float32) for channel in range(min(3, frame.shape[-1]))]
+        grey = sum(channels[1:], channels[0]) / np.float32(len(channels))
+    else:
+        grey = cropped.astype(np.float32)
     small = grey.reshape(height, factor, width, factor).mean(axis=(1, 3)) * np.float32(scale)
     return small.astype(np.float32)
 

@@ -233,10 +233,12 @@ class HSTACrossAttention(GradientCheckpointingLayer):
         precise = torch.promote_types(query.dtype, torch.float32)  # half precision sums badly over many tokens
         weights = nn.functional.softmax(scores * (width // heads) ** -0.5, dim=-1, dtype=precise).to(query.dtype)
         weights = nn.functional.dropout(weights, self.config.attention_probs_dropout_prob, self.training)
+        shown = weights[:, :, None]  # what is returned lies on the way to the output, so that it has a gradient
+        weights = shown[:, :, 0]
         context = torch.einsum("bhw,hdw->bhd", weights @ tokens, value_weight)
         if self.value.bias is not None:  # the weights sum to 1, except under dropout
             context = context + weights.sum(dim=-1, keepdim=True) * self.value.bias.view(heads, -1)
-        return context.reshape(batch, 1, width), weights[:, :, None]
+        return context.reshape(batch, 1, width), shown
 
 
 def _projection(width_in: int, width_out: int, eps: float) -> nn.Sequential:

@@ -135,11 +135,20 @@ def head_motion(flow: np.ndarray, iterations: int = 8) -> np.ndarray:
         (H, W, 2) of the same dtype: the fitted motion. Subtract it to get what the head's motion leaves.
     """
     height, width = flow.shape[:2]
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    affine = _fit_affine(flow, iterations)
+    x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)[:, None]
+    motion = [affine[0, axis] + affine[1, axis] * x + affine[2, axis] * y for axis in range(2)]
+    return np.stack(motion, axis=-1).astype(flow.dtype)
+
+
+def _fit_affine(flow: np.ndarray, iterations: int) -> np.ndarray:
+    """(3, 2) float64: `head_motion` as constant, slope to the right and slope downwards, over -1 to 1 in both."""
+    height, width = flow.shape[:2]
     step_y, step_x = -(-height // _FIT_GRID), -(-width // _FIT_GRID)  # an affine motion needs few points
-    points = (slice(step_y // 2, None, step_y), slice(step_x // 2, None, step_x))
-    design = np.stack([np.ones(x[points].size), x[points].ravel(), y[points].ravel()], axis=1)
-    target = flow[points].reshape(-1, 2).astype(np.float64)
+    rows, columns = slice(step_y // 2, None, step_y), slice(step_x // 2, None, step_x)
+    y, x = np.meshgrid(np.linspace(-1, 1, height)[rows], np.linspace(-1, 1, width)[columns], indexing="ij")
+    design = np.stack([np.ones(x.size), x.ravel(), y.ravel()], axis=1)
+    target = flow[rows, columns].reshape(-1, 2).astype(np.float64)
     weights = np.ones(len(target))
     for _ in range(iterations):
         weighted = design * weights[:, None]
@@ -147,8 +156,7 @@ def head_motion(flow: np.ndarray, iterations: int = 8) -> np.ndarray:
         distance = ((target - design @ affine) ** 2).sum(axis=1)
         scale = max(float(np.median(distance)), 1e-8)
         weights = (scale / (scale + distance)) ** 2
-    everywhere = np.stack([np.ones(x.size), x.ravel(), y.ravel()], axis=1)
-    return (everywhere @ affine).reshape(height, width, 2).astype(flow.dtype)
+    return np.asarray(affine)
 
 
 def warp(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:

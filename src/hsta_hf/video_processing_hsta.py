@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATIO
 from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 
-from .clip_arguments_hsta import as_clips, as_size, clip_name, per_clip, size_dict
+from .clip_arguments_hsta import as_clips, as_face_alignment, as_size, clip_name, per_clip, size_dict
 from .frame_selection import sample_uniform, special_frame_indices, spot_apex_in_small
 from .optical_flow_hsta import FLOW_METHODS, flow_channels, head_motion, optical_flow, warp
 from .video_reading_hsta import ClipReader, open_clip
@@ -38,6 +38,7 @@ class HSTAVideoProcessorKwargs(VideosKwargs, total=False):
     flow_method: str
     flow_size: dict[str, int] | int | None
     remove_head_motion: bool
+    face_alignment: dict[str, Any] | None
 
 
 class HSTAVideoProcessor(BaseVideoProcessor):
@@ -65,6 +66,11 @@ class HSTAVideoProcessor(BaseVideoProcessor):
             to the stream; None is the stream's own size. Small streams (28x28) need a larger one.
         remove_head_motion: take out the affine motion shared by the whole picture: subtracted from flows, and
             undone before a difference is taken. "frames" stay as they are.
+        face_alignment: how faces were aligned in the clips that the model was trained on: {"size": side of the
+            aligned square in pixels, "stabilise": whether the head's motion since the onset was undone as well}.
+            None: they were taken as they came, or the model is older than this field. It is a note for whoever
+            makes clips: the processor, which has no face detector, aligns nothing and takes frames as they are given.
+            `hsta predict` and `hsta_hf.prediction.Predictor` align as it says before they call the processor.
     """
 
     resample = PILImageResampling.BILINEAR
@@ -89,6 +95,7 @@ class HSTAVideoProcessor(BaseVideoProcessor):
     flow_method = "farneback"
     flow_size = None
     remove_head_motion = False
+    face_alignment = None
     valid_kwargs = HSTAVideoProcessorKwargs  # type: ignore[assignment]
     model_input_names = ["pixel_values", "special_pixel_values"]  # noqa: RUF012 - transformers' own convention
 
@@ -97,6 +104,7 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         self.special_size = as_size(self.special_size, "special_size")
         self.flow_size = as_size(self.flow_size, "flow_size")
         as_size(self.size, "size")
+        self.face_alignment = as_face_alignment(self.face_alignment)
         for field in ("video_input", "special_input"):
             if getattr(self, field) not in STREAM_INPUTS:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; it must be one of {STREAM_INPUTS}")
@@ -128,9 +136,9 @@ class HSTAVideoProcessor(BaseVideoProcessor):
             videos: one clip or a list of clips. A clip is the path of a video file or of a folder of frames, an
                 http(s) URL, the bytes of a video file, an array or tensor (T, H, W), (T, H, W, C) or (T, C, H, W)
                 with 1, 3 or 4 channels (alpha is dropped), or a list of frames (arrays, tensors, PIL images, paths
-                of picture files). A five-dimensional array is a batch. In a list, arrays of three dimensions with
-                1, 3 or 4 channels first or last are frames of one clip; give greyscale clips of 1, 3 or 4 frames as
-                (T, H, W, 1).
+                of picture files), or a `ClipReader`. A five-dimensional array is a batch. In a list, arrays of three
+                dimensions with 1, 3 or 4 channels first or last are frames of one clip; give greyscale clips of 1, 3
+                or 4 frames as (T, H, W, 1).
             onset, apex, offset: indices, from 0, of frames in the clip; for several clips, lists with one entry (or
                 None) each. Missing: the first frame, `frame_selection.spot_apex`, the last frame.
             num_frames: frames of the video stream, in place of the processor's own.
@@ -292,7 +300,7 @@ class HSTAVideoProcessor(BaseVideoProcessor):
         flows: np.ndarray | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Both streams of a clip, short of `finish`, and the indices that were chosen."""
-        onset, apex, offset = _locate(reader, onset, apex, offset)
+        onset, apex, offset = locate(reader, onset, apex, offset)
         if video_indices is None:
             video_indices = (
                 sample_uniform(onset, offset, self.num_frames)
@@ -396,8 +404,14 @@ def allow_in_video_classification_pipeline() -> None:
 allow_in_video_classification_pipeline()  # here too, for folders loaded without the package
 
 
-def _locate(reader: ClipReader, onset: int | None, apex: int | None, offset: int | None) -> tuple[int, int, int]:
-    """Onset, apex and offset of a clip, the missing ones found, in order and inside the clip."""
+def locate(reader: ClipReader, onset: int | None, apex: int | None, offset: int | None) -> tuple[int, int, int]:
+    """Onset, apex and offset of a clip, the missing ones found, in order and inside the clip.
+
+    Where all three are given, the clip's length is left to whoever reads the frames.
+
+    Raises:
+        ValueError: they are not in order, or lie past the last frame; names clip and values.
+    """
     onset = 0 if onset is None else onset
     given = {"onset": onset, "apex": apex, "offset": offset}
     said = ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)

@@ -53,6 +53,36 @@ class Survey:
     stride: int
 
 
+class SmallPictures:
+    """Collects small pictures for apex spotting from frames that come one after the other, however many will come.
+
+    At most `frame_selection.MAX_SPOTTING_FRAMES` are kept: when there would be more, every other one is dropped.
+
+    Args:
+        onset: index of the first frame that counts.
+    """
+
+    def __init__(self, onset: int) -> None:
+        self._onset, self._stride = onset, 1
+        self._kept: list[np.ndarray] = []
+
+    def wants(self, index: int) -> bool:
+        """Whether the frame at `index` is to be added; to be asked once for each, in order."""
+        if index < self._onset or (index - self._onset) % self._stride:
+            return False
+        if len(self._kept) == MAX_SPOTTING_FRAMES:
+            self._kept, self._stride = self._kept[::2], 2 * self._stride
+        return (index - self._onset) % self._stride == 0
+
+    def add(self, picture: np.ndarray) -> None:
+        """Take in the (H, W, 3) uint8 frame that was wanted."""
+        self._kept.append(shrink_for_spotting(picture))
+
+    def survey(self, num_frames: int) -> Survey:
+        """What was found in a source of `num_frames` frames."""
+        return Survey(num_frames, np.stack(self._kept) if self._kept else None, self._stride)
+
+
 class ClipReader:
     """Random access to the frames of one clip, (H, W, 3) uint8 RGB, by index from 0.
 
@@ -94,6 +124,12 @@ class ClipReader:
         self._check_sizes(frame.shape[:2] for frame in frames.values())
         return frames
 
+    def pictures(self, first: int, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, frame) from `first` to `last` (None: the end), both included; ends early where the clip does."""
+        end = self._num_frames if last is None else min(last + 1, self._num_frames)
+        for index in range(first, end):
+            yield index, self._get(index)
+
     def close(self) -> None:
         """Release files held open."""
 
@@ -125,22 +161,18 @@ class VideoFileReader(ClipReader):
 
     def survey(self, onset: int, offset: int | None, spot: bool) -> Survey:
         """Decode once, up to `offset`; at most `frame_selection.MAX_SPOTTING_FRAMES` small pictures are kept."""
-        kept: list[np.ndarray] = []
+        small, num_frames = SmallPictures(onset), 0
         sizes: set[tuple[int, ...]] = set()
-        stride, num_frames = 1, 0
         for index, frame in enumerate(self._decode()):
             num_frames += 1
-            if spot and index >= onset and (index - onset) % stride == 0:
-                if len(kept) == MAX_SPOTTING_FRAMES:
-                    kept, stride = kept[::2], 2 * stride
-                if (index - onset) % stride == 0:
-                    picture = _to_rgb(frame)
-                    sizes.add(picture.shape[:2])
-                    kept.append(shrink_for_spotting(picture))
+            if spot and small.wants(index):
+                picture = _to_rgb(frame)
+                sizes.add(picture.shape[:2])
+                small.add(picture)
             if index == offset:
                 break
         self._check_sizes(sizes)
-        return Survey(num_frames, np.stack(kept) if kept else None, stride)
+        return small.survey(num_frames)
 
     def read(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
         """Decode up to the last of `indices`, keeping the frames at `indices` only."""
@@ -156,8 +188,8 @@ class VideoFileReader(ClipReader):
         self._check_sizes(frame.shape[:2] for frame in frames.values())
         return frames
 
-    def pictures(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(index, frame) from `first` to `last`, both included, one at a time; ends early where the video does."""
+    def pictures(self, first: int, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """As `ClipReader.pictures`, decoded once from the start of the file, one at a time."""
         for index, frame in enumerate(self._decode()):
             if index >= first:
                 yield index, _to_rgb(frame)
@@ -256,7 +288,8 @@ def open_clip(source: Any, name: str, input_data_format: str | None = None) -> C
 
     Args:
         source: path of a video file or of a folder of frames, http(s) URL, bytes, (T, H, W[, C]) or (T, C, H, W)
-            array or tensor, or a list of frames: arrays, tensors, PIL images or paths of picture files.
+            array or tensor, or a list of frames: arrays, tensors, PIL images or paths of picture files. A
+            `ClipReader` is returned as it is.
         name: what error messages call an array or list; files and URLs go by their own names.
         input_data_format: "channels_first" or "channels_last" of arrays; None finds out.
 
@@ -265,6 +298,8 @@ def open_clip(source: Any, name: str, input_data_format: str | None = None) -> C
         VideoReadError: if the source is empty, has a wrong shape or value range, or is no video; names it.
         TypeError: if the source is of no such kind.
     """
+    if isinstance(source, ClipReader):
+        return source
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         if re.match(r"https?://", text, re.IGNORECASE):
@@ -416,9 +451,13 @@ def _picture_array(picture: Any) -> np.ndarray:
     return array.astype(np.uint16) if is_16_bit else array  # some versions of PIL open 16-bit files as 32-bit
 
 
+# Colours of a small picture take less than waiting for a pool of threads, where other processes use the cores, too.
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+
 def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8, upright as the file's rotation says."""
-    picture = frame.to_ndarray(format="rgb24")
+    picture = frame.to_ndarray(format="rgb24", **_ONE_THREAD)
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
 

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsta_hf.cli.predict import model_folder
+from hsta_hf.training.finished_model import model_folder
 
 if TYPE_CHECKING:
     from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hsta_hf.cli.predict import model_folder
 from hsta_hf.onnx_export import DEFAULT_OPSET, OnnxExportError, check_request, export_onnx
+from hsta_hf.training.finished_model import model_folder
 
 if TYPE_CHECKING:
     from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification

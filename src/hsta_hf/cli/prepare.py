@@ -10,12 +10,10 @@ Interrupted, the same command continues.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from hsta_hf.cli.termination import terminated_as_interrupted
 
 if TYPE_CHECKING:
     from hsta_hf.data.prepare import PrepareOptions, PrepareReport
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         database, options = _what_is_asked(args)
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             report = prepare(
                 database,
                 args.root,
@@ -91,23 +89,6 @@ def run(args: argparse.Namespace) -> int:
         return 1 if isinstance(error, StrictError) else 2
     _print(report)
     return 0
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, by which `kill` and job schedulers end a program, ends this one as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # where Python sets no handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _what_is_asked(args: argparse.Namespace) -> tuple[str, PrepareOptions]:
