@@ -59,6 +59,13 @@ class Server:
         """Names of the uploads that are on the disk."""
         return sorted(path.name for path in self.uploads.rglob("*") if path.is_file())
 
+    def wait_for_files(self, names: list[str], seconds: float = ANSWER_MS / 1000) -> None:
+        """Wait until these are the uploads on the disk: an upload has a name of its own only once it has arrived."""
+        until = time.monotonic() + seconds
+        while (there := self.files()) != names:
+            assert time.monotonic() < until, f"uploads after {seconds:.0f} s: {there}; expected: {names}"
+            time.sleep(0.2)
+
 
 @contextmanager
 def served(model: Path, temporary: Path, *options: str) -> Iterator[Server]:
