@@ -15,6 +15,7 @@ import argparse
 import fnmatch
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -260,6 +261,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"--configs {args.configs!r} fits no row; names are like inference/b1/hsta/fp32/eager.", file=sys.stderr)
         return 2
     run, status = load(args), 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the worker ends, too
     try:
         measure(cells, run, args)
     except KeyboardInterrupt:

@@ -247,3 +247,31 @@ def test_quick_run_has_its_rows_and_columns_and_goes_on_from_its_file(
     after = json.loads(path.read_text())["rows"]
     assert {name: after[name] for name in kept} == kept
     assert all(len(row["samples"]) == 2 and row["done"] for name, row in after.items() if name.startswith("training"))
+
+
+@pytest.mark.slow
+def test_ending_it_ends_its_worker_and_prints_what_there_is(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "model_speed.py"), "--device", "cpu", "--threads", "1", "--quick"]
+    process = subprocess.Popen(
+        [
+            *command,
+            "--json",
+            str(tmp_path / "run.json"),
+            "--configs",
+            "inference/b1/hsta/fp32/eager",
+            "--rounds",
+            "9999",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "round 2" in line:
+            break
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.terminate()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "| inference | 1 | HSTA | fp32 | no |" in printed
+    assert len(workers) == 1 and not Path(f"/proc/{workers[0]}").exists()
