@@ -5,48 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
+from prediction_helpers import LABELS, moving_clip, save_model, write_video
 
-from hsta_hf import HSTAConfig, HSTAForMicroExpressionClassification, HSTAVideoProcessor
 from hsta_hf.cli.main import main
 from hsta_hf.training.finished_model import model_folder
-
-STREAM = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32}
-LABELS = {0: "happy", 1: "sad", 2: "surprise"}
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    config = HSTAConfig.from_preset(
-        "tiny",
-        num_hsta_layers=1,
-        video_config=STREAM,
-        special_config=STREAM,
-        id2label=LABELS,
-        label2id={name: i for i, name in LABELS.items()},
-    )
-    model = folder / "folds" / "fold-00-seed-42" / "model"
-    HSTAForMicroExpressionClassification(config).save_pretrained(model)
-    HSTAVideoProcessor(size={"height": 32, "width": 32}).save_pretrained(model)
+    save_model(folder / "folds" / "fold-00-seed-42" / "model")
     (folder / "recipe.yaml").write_text("preset: tiny\n")
     return folder
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=30)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for number in range(12):
-            image = np.full((64, 64, 3), 20 * number, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", moving_clip(0, 12))
 
 
 def test_it_prints_the_top_classes(run_folder: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,15 +55,7 @@ def test_a_run_without_a_model_says_so(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_long_film_is_classified_with_a_warning(
     run_folder: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    long = tmp_path / "long.mp4"
-    with av.open(str(long), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for number in range(30):
-            image = np.full((64, 64, 3), 8 * number, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    long = write_video(tmp_path / "long.mp4", moving_clip(0, 30), rate=10)
     assert main(["predict", str(run_folder), str(long), str(video)]) == 0
     printed = capsys.readouterr()
     assert "long.mp4 lasts 3.0 s" in printed.err

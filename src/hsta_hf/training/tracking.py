@@ -125,7 +125,31 @@ class _Sent:
             return {}
 
 
-class FoldTrackio(TrackioCallback):
+class _Once(TrainerCallback):
+    """For a tracker's callback: numbers are sent once, however often a fold was resumed, and no test scores."""
+
+    _sent: _Sent
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        logs: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Send the numbers, once."""
+        if state.is_world_process_zero and self._sent.is_new(state, logs):
+            super().on_log(args, state, control, model=model, logs=logs, **kwargs)
+
+    def on_predict(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any
+    ) -> None:
+        """Nothing: the run is closed by then, and test scores of single folds are no result."""
+
+
+class FoldTrackio(_Once, TrackioCallback):
     """A trackio run for each fold, in the recipe's `project`."""
 
     def __init__(self, folder: Path) -> None:
@@ -152,26 +176,8 @@ class FoldTrackio(TrackioCallback):
             self._sent.write()
             super().on_train_begin(args, state, control, model=model, **kwargs)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        logs: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Send the numbers, once."""
-        if state.is_world_process_zero and self._sent.is_new(state, logs):
-            super().on_log(args, state, control, model=model, logs=logs, **kwargs)
 
-    def on_predict(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any
-    ) -> None:
-        """Nothing: the run is closed by then, and test scores of single folds are no result."""
-
-
-class FoldWandb(WandbCallback):
+class FoldWandb(_Once, WandbCallback):
     """A wandb run for each fold, grouped by run folder; WANDB_PROJECT or the recipe's `project` names the project."""
 
     def __init__(self, folder: Path) -> None:
@@ -200,19 +206,6 @@ class FoldWandb(WandbCallback):
             )
         super().on_train_begin(args, state, control, model=model, **kwargs)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        logs: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Send the numbers, once."""
-        if state.is_world_process_zero and self._sent.is_new(state, logs):
-            super().on_log(args, state, control, model=model, logs=logs, **kwargs)
-
     def on_train_end(
         self,
         args: TrainingArguments,
@@ -227,11 +220,6 @@ class FoldWandb(WandbCallback):
         if self._own and state.is_world_process_zero:
             self._wandb.finish()
             self._own = False
-
-    def on_predict(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any, **kwargs: Any
-    ) -> None:
-        """Nothing: the run is closed by then, and test scores of single folds are no result."""
 
 
 _REPLACEMENTS: Mapping[type[TrainerCallback], Callable[[Path], TrainerCallback]] = {
