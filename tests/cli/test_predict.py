@@ -52,6 +52,20 @@ def test_a_run_without_a_model_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert model_folder("somebody/some-model") == "somebody/some-model"
 
 
+def test_a_baseline_is_no_model_of_hsta(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text("preset: tiny\nbaseline: videomae\n")
+    command = ["predict", str(tmp_path), "clip.mp4"]
+    assert main(command) == 1
+    assert f"predict: {tmp_path} is a run of the baseline videomae: it leaves predict" in capsys.readouterr().err
+    model = tmp_path / "folds" / "fold-00-seed-42" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text('{"model_type": "videomae"}')
+    assert main(command) == 1
+    assert f"what lies in {model} is no HSTA" in capsys.readouterr().err
+    assert main(["predict", str(model), "clip.mp4"]) == 1
+    assert f"predict: {model} holds a model of type videomae, and no HSTA" in capsys.readouterr().err
+
+
 def test_a_long_film_is_classified_with_a_warning(
     run_folder: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,21 @@ def test_few_clips_share_bins_of_about_ten() -> None:
     assert one["bins"] == [{"low": 0.75, "high": 0.75, "clips": 4, "confidence": 0.75, "accuracy": 0.5}]
 
 
+def test_equal_scores_share_a_bin() -> None:
+    """Which of them comes first in the table says nothing."""
+    rng = np.random.default_rng(3)
+    p = np.array([0.6] * 25 + [0.7] * 3 + [0.9] * 12)
+    right = np.r_[np.arange(25) < 15, [True, True, False], np.arange(12) < 9]
+    bins = []
+    for order in (np.arange(40), rng.permutation(40)):
+        found = calibration(np.c_[p, 1 - p][order], np.where(right, 0, 1)[order], np.zeros(40, int))
+        assert found is not None
+        bins.append([(entry["clips"], round(entry["accuracy"] * entry["clips"])) for entry in found["bins"]])
+    assert bins == [[(25, 15), (15, 11)]] * 2
+    alike = calibration([[0.25, 0.25, 0.25, 0.25]] * 40, [0, 1, 2, 3] * 10, [0] * 40)
+    assert alike is not None and len(alike["bins"]) == 1 and alike["ece"] == 0
+
+
 def test_a_prediction_that_is_not_the_highest_score_has_the_score_of_its_own_class() -> None:
     found = calibration([[0.9, 0.1]], [1], [1])
     assert found is not None and found["bins"][0]["confidence"] == pytest.approx(0.1)

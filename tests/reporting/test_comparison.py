@@ -15,10 +15,15 @@ from hsta_hf.metrics.uncertainty import ComparisonError, compare_tables
 from hsta_hf.reporting.comparison import compare_runs, run_names
 from hsta_hf.reporting.comparison_content import (
     OutputError,
+    comparison_html,
     comparison_markdown,
+    comparison_text,
     difference_tables,
+    notices,
     p_text,
+    remark_lines,
     score_table,
+    shared_facts,
     write_comparison,
 )
 from hsta_hf.reporting.facts import write_facts
@@ -95,6 +100,30 @@ def test_what_makes_other_numbers_is_named(tmp_path: Path, runs: list[Path]) -> 
     assert "By clip." in text and len(score_table(comparison).rows) == 7
 
 
+def test_what_holds_for_all_runs_is_said_once_and_first(tmp_path: Path, runs: list[Path]) -> None:
+    few = table(60)
+    few = few[few["subject"].isin(sorted(set(few["subject"]))[:4])]
+    comparison = compare_runs(
+        [run(tmp_path / name, few, complete=name != "part", synthetic=True) for name in ("one", "two", "part")]
+    )
+    first, second = notices(comparison)
+    assert first == "All clips are synthetic: no number here is a result on people."
+    assert "There are 4 subjects" in second and "cannot be below 0.125" in second
+    assert remark_lines(comparison) == [("part", "some folds only.")]
+    assert score_table(comparison).header[:2] == ["run", "UF1 (95 % interval)"]
+    facts = str(shared_facts(comparison))
+    assert facts.startswith("All runs: method HSTA, protocol loso, clips ") and facts.endswith("subjects 4, seeds 1.")
+    for text in (comparison_markdown(comparison), comparison_text(comparison), comparison_html(comparison)):
+        assert text.count(first) == 1 and text.index(first) < text.index("UF1")
+    assert (
+        not any("synthetic" in text for text in notices(compare_runs(runs)))
+        and "STSTNet" in score_table(compare_runs(runs)).rows[1]
+    )
+    strangers = few.assign(clip=few["clip"] + "x")
+    nothing = comparison_markdown(compare_runs([tmp_path / "one", run(tmp_path / "strangers", strangers)]))
+    assert nothing.index("not compared") < nothing.index("## Differences") and "difference to one:" not in nothing
+
+
 def test_runs_that_cannot_be_compared_are_refused(runs: list[Path]) -> None:
     with pytest.raises(ComparisonError, match="two runs or more"):
         compare_runs(runs[:1])
@@ -152,7 +181,9 @@ def test_the_command_writes_a_page_and_the_same_as_markdown(
     for name in ("hsta (reference)", "STSTNet", "Differences to hsta", "(Holm)"):
         assert name in words and name in markdown
     assert output.with_suffix(".png").stat().st_size > 5000
+    assert "replacing" not in printed
     assert main(command) == 0  # its own files are replaced
+    assert "(replacing an earlier comparison)" in capsys.readouterr().out
     output.with_suffix(".md").write_text("my notes")
     assert main(command) == 1
     assert "table.md exists and is no comparison" in capsys.readouterr().err

@@ -171,6 +171,7 @@ def test_pretraining_comes_first_and_folds_start_from_it(tiny_recipe: dict[str, 
         run_recipe(
             resolve({**tiny_recipe, "pretrain_dataset": tiny_recipe["dataset"], "output_dir": str(tmp_path / "x")})
         )
+    assert not (tmp_path / "x").exists()  # so that the corrected recipe may have the folder
     with pytest.raises(RecipeError, match="pretrain_synthetic"):
         run_recipe(resolve({**tiny_recipe, "pretrain_synthetic": {"faces": 3}, "output_dir": str(tmp_path / "y")}))
 

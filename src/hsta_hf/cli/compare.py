@@ -6,8 +6,8 @@
 
 A table is what `hsta score` takes. Of it alone nothing is known of the protocol, and the page says so.
 
-Writes a page, and beside it the same as Markdown. Every run is compared with the reference, the first one unless
---reference says another, on the clips that both were tested on.
+Writes a page, and beside it the same as Markdown; an earlier comparison of that name is replaced. Every run is
+compared with the reference, the first one unless --reference says another, on the clips that both were tested on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "runs", nargs="+", metavar="RUN", help="run folder, or a predictions table (.parquet, .csv, .tsv)"
     )
     parser.add_argument("--reference", metavar="RUN", help="the run that the others are compared with")
-    parser.add_argument("--output", default="comparison.html", help="the page to write (default: comparison.html)")
+    parser.add_argument(
+        "--output", default="comparison.html", help="the page to write (default: comparison.html, here)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from hsta_hf.reporting.comparison_content import comparison_text, write_comparison
 
     reference = None if args.reference is None else Path(args.reference)
+    replaced = Path(args.output).exists()
     try:
         comparison = compare_runs([Path(name) for name in args.runs], reference)
         written = write_comparison(comparison, Path(args.output))
@@ -46,5 +49,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"hsta compare: {error}", file=sys.stderr)
         return 1
     print(comparison_text(comparison))
-    print("Written: " + ", ".join(str(path) for path in written))
+    print(f"Written: {', '.join(str(path) for path in written)}{' (replacing an earlier comparison)' * replaced}")
     return 0

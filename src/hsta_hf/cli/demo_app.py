@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hsta_hf.app.serving import GradioMissingError, serve
     from hsta_hf.app.space import export_space
+    from hsta_hf.training.finished_model import about_model
 
     hf_logging.disable_progress_bar()
     try:
@@ -70,6 +71,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"hsta demo-app: {error}", file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
-        print(f"hsta demo-app: {args.model}: {error}", file=sys.stderr)
+        print(f"hsta demo-app: {about_model(args.model, error)}", file=sys.stderr)
         return 1
     return 0

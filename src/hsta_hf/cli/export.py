@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsta_hf.onnx_export import DEFAULT_OPSET, OnnxExportError, check_request, export_onnx
-from hsta_hf.training.finished_model import model_folder
+from hsta_hf.training.finished_model import about_model, model_folder
 
 if TYPE_CHECKING:
     from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         model, processor = load(args.model)
     except (OSError, ValueError) as error:
-        print(f"hsta export: {args.model}: {error}", file=sys.stderr)
+        print(f"hsta export: {about_model(args.model, error)}", file=sys.stderr)
         return 1
     try:
         written = export_onnx(

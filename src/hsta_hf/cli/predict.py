@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from transformers.utils import logging as hf_logging
 
     from hsta_hf.prediction import Predictor
+    from hsta_hf.training.finished_model import about_model
 
     hf_logging.disable_progress_bar()
     if args.num_threads is not None:
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         here = {"device": "cpu", "dtype": "fp32"} if args.runner == "ray" else {}
         predictor = Predictor.from_pretrained(**{**options, **here})
     except (OSError, ValueError) as error:
-        return _complain(f"{args.model}: {error}", 1)
+        return _complain(about_model(args.model, error), 1)
     if predictor.note is not None:
         _say(predictor.note)
     if args.output is None:

@@ -57,5 +57,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if PartialState().is_main_process:
         print(summary_text(result.metrics))
-        print(f"Report: {result.path / 'report.html'} (and .md)\nModel: {result.model}")
+        print(f"Report: {result.path / 'report.html'} (and .md)")
+        if (result.model / "config.json").is_file():  # most baselines leave no model to load
+            print(f"Model: {result.model}")
     return 0

@@ -26,9 +26,9 @@ def calibration(scores: npt.ArrayLike, references: npt.ArrayLike, predictions: n
     Returns:
         `ece` in 0..1; `bins`, each with `low`, `high`, `clips` (predictions, of all seeds), mean `confidence` and
         `accuracy`, empty ones left out; `binning`: "equal-width", 15 bins, or "equal-count", bins of about ten
-        predictions where there are fewer than 150; `brier`: mean over predictions of the squared distance of the
-        scores from the truth, summed over classes, or per label where there are several. None where scores are not
-        all between 0 and 1, which are no probabilities.
+        predictions (more where scores are equal) where there are fewer than 150; `brier`: mean over predictions of
+        the squared distance of the scores from the truth, summed over classes, or per label where there are several.
+        None where scores are not all between 0 and 1, which are no probabilities.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -69,7 +69,11 @@ def _equal_width(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.floa
 
 def _equal_count(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
     order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, max(1, len(order) // _PER_BIN))
+    ordered = confidence[order]
+    cuts = np.cumsum([len(part) for part in np.array_split(order, max(1, len(order) // _PER_BIN))])[:-1]
+    # Equal scores share a bin: a cut among them moves to where they end.
+    cuts = np.unique(np.searchsorted(ordered, ordered[cuts - 1], side="right"))
+    parts = [part for part in np.split(order, cuts) if len(part)]
     return [_bin(confidence[part[0]], confidence[part[-1]], confidence[part], right[part]) for part in parts]
 
 

@@ -64,8 +64,8 @@ def make_aligner(
         return FaceAligner(face_detector, size=size, stabilise=stabilise)
     except (FileNotFoundError, ValueError) as error:
         message = (
-            f"{error}. The model was trained on aligned faces; where the videos are aligned already, --faces keep "
-            '(faces="keep") needs no detector'
+            f'{error}. --faces keep (faces="keep") needs no detector: for clips that are aligned already, or a model '
+            "that was trained on frames as they came"
         )
         raise type(error)(message) from error
 

@@ -93,6 +93,11 @@ class Comparison:
         return self.rows[0].run
 
     @property
+    def shared_notes(self) -> list[str]:
+        """What the numbers of all runs depend on alike."""
+        return [note for note in self.reference.notes if all(note in row.run.notes for row in self.rows)]
+
+    @property
     def protocols(self) -> dict[str, str]:
         """Every description of a protocol with the names of its runs."""
         found: dict[str, list[str]] = {}

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from hsta_hf import __version__
 from hsta_hf.data.wording import counted
+from hsta_hf.reporting.caveats import FEW_SUBJECTS
 from hsta_hf.reporting.comparison import ComparedRun, Comparison, ScoredRun
 from hsta_hf.reporting.figures import IntervalRow, intervals_drawing
 from hsta_hf.reporting.figures_style import Drawing
@@ -20,6 +21,7 @@ from hsta_hf.reporting.report_markdown import markdown_table
 _NONE = "–"  # noqa: RUF001
 # A file with another beginning was not written by this module, and is not overwritten.
 _MARKDOWN_MARK, _PAGE_MARK = "# Comparison of ", "<!-- hsta compare -->"
+_WORDS = ("method", "protocol")  # columns of words, the others are of numbers
 
 
 class OutputError(ValueError):
@@ -33,26 +35,60 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def notices(comparison: Comparison) -> list[str]:
+    """What holds for every run and has to be known before any number is read."""
+    said = {"synthetic clips": "All clips are synthetic: no number here is a result on people."}
+    found = [said.get(note, f"Of all runs: {note}.") for note in comparison.shared_notes]
+    people = int(_subjects(comparison.reference))
+    if 1 < people < FEW_SUBJECTS:
+        found.append(
+            f"There are {people} subjects: intervals are rough and mostly too narrow, and however large a difference, "
+            f"its p cannot be below {p_text(2 / 2**people)}."
+        )
+    return found
+
+
 def score_table(comparison: Comparison) -> Table:
-    """All runs with their pooled scores and intervals, the reference first."""
-    header = ["run", "method", "protocol", "clips", "subjects", "seeds"]
+    """All runs with their pooled scores and intervals, the reference first; what all share is in `shared_facts`."""
+    facts = _facts(comparison)
+    differing = [name for name, values in facts.items() if len(set(values)) > 1]
+    header = ["run", *differing]
     header += [f"{short_name(name)} ({_level(comparison)} interval)" for name in comparison.scores]
     rows = []
-    for row in comparison.rows:
+    for i, row in enumerate(comparison.rows):
         run = row.run
-        cells = [_named(comparison, run), run.method, run.protocol, str(run.metrics["clips"]), _subjects(run)]
-        cells.append(str(len(run.metrics["seeds"])))
+        cells = [_named(comparison, run), *(facts[name][i] for name in differing)]
         for name in comparison.scores:
             spread = run.metrics.get("pooled_std", {}).get(name)
             value = number(run.metrics["pooled"].get(name)) + (f" ± {number(spread)}" if spread is not None else "")
             cells.append(f"{value} ({interval(_bounds(run, name))})" if _bounds(run, name) else value)
         rows.append(cells)
-    return Table("Scores of all runs", header, rows, 3)
+    return Table("Scores of all runs", header, rows, 1 + sum(name in _WORDS for name in differing))
+
+
+def shared_facts(comparison: Comparison) -> str | None:
+    """The facts that are the same for all runs, which take no column of their own."""
+    facts = {name: values[0] for name, values in _facts(comparison).items() if len(set(values)) == 1}
+    return f"All runs: {', '.join(f'{name} {value}' for name, value in facts.items())}." if facts else None
+
+
+def _facts(comparison: Comparison) -> dict[str, list[str]]:
+    """Column by column what a run is, beside its scores."""
+    runs = [row.run for row in comparison.rows]
+    return {
+        "method": [run.method for run in runs],
+        "protocol": [run.protocol for run in runs],
+        "clips": [str(run.metrics["clips"]) for run in runs],
+        "subjects": [_subjects(run) for run in runs],
+        "seeds": [str(len(run.metrics["seeds"])) for run in runs],
+    }
 
 
 def difference_tables(comparison: Comparison) -> list[Table]:
-    """For each score, the difference of each run to the reference on the clips of both."""
-    tables = []
+    """For each score, the difference of each run to the reference on the clips of both; none where no run has any."""
+    tables: list[Table] = []
+    if not any(row.paired for row in comparison.rows):
+        return tables
     for name in comparison.scores:
         rows = []
         for row in comparison.rows[1:]:
@@ -82,7 +118,8 @@ def remark_lines(comparison: Comparison) -> list[tuple[str, str]]:
     """What makes numbers differ beside the method: (run, sentence)."""
     lines = []
     for row in comparison.rows:
-        what = list(row.run.notes) if row.run is comparison.reference else list(row.remarks)
+        own = [note for note in row.run.notes if note not in comparison.shared_notes]
+        what = own if row.run is comparison.reference else list(row.remarks)
         if row.refusal:
             what.append(f"not compared: {row.refusal.rstrip('.')}")
         lines += [(row.run.name, f"{text}.") for text in what]
@@ -105,6 +142,8 @@ def explanation(comparison: Comparison) -> list[str]:
             "small, two methods that are alike would rarely differ so much. Corrected p allows for "
             f"{counted(runs, 'comparison')} with the reference (Holm)."
         )
+    elif len(comparison.rows) > 1:
+        lines.append("No run could be compared with the reference clip by clip; why is said above.")
     return lines
 
 
@@ -149,17 +188,21 @@ def comparison_markdown(comparison: Comparison, figure: str | None = None) -> st
         figure: name of the file with the interval plot.
     """
     lines = [f"{_MARKDOWN_MARK}{len(comparison.rows)} runs", ""]
+    for text in notices(comparison):
+        lines += [f"**{text}**", ""]
     lines += [*markdown_table(score_table(comparison)), ""]
+    if facts := shared_facts(comparison):
+        lines += [facts, ""]
     if figure:
         lines += [f"![interval plot of all runs]({figure})", ""]
+    remarks = remark_lines(comparison)
+    if remarks:
+        lines += ["## What else differs", "", *(f"- **{name}**: {text}" for name, text in remarks), ""]
     lines += [f"## Differences to {comparison.reference.name}", ""]
     for table in difference_tables(comparison):
         lines += [f"{table.caption}:", "", *markdown_table(table), ""]
     for text in explanation(comparison):
         lines += [text, ""]
-    remarks = remark_lines(comparison)
-    if remarks:
-        lines += ["## What else differs", "", *(f"- **{name}**: {text}" for name, text in remarks), ""]
     if comparison.protocols:
         lines += ["## Where the numbers come from", ""]
         lines += [f"- {names}: {text}" for text, names in comparison.protocols.items()]
@@ -176,6 +219,8 @@ def comparison_html(comparison: Comparison) -> str:
             "mark": Markup(_PAGE_MARK),
             "version": __version__,
             "reference": comparison.reference.name,
+            "notices": notices(comparison),
+            "shared_facts": shared_facts(comparison),
             "scores": score_table(comparison),
             "drawings": drawings(comparison),
             "differences": difference_tables(comparison),
@@ -190,7 +235,7 @@ def comparison_text(comparison: Comparison) -> str:
     """The comparison in plain lines, for a terminal: the first score only."""
     score = comparison.scores[0]
     width = max(len(_named(comparison, row.run)) for row in comparison.rows)
-    lines = []
+    lines = [*notices(comparison)]
     for row in comparison.rows:
         value, bounds = number(row.run.metrics["pooled"].get(score)), interval(_bounds(row.run, score))
         lines.append(

@@ -171,7 +171,7 @@ def reliability_drawing(calibration: Mapping[str, Any]) -> Drawing | None:
         lower.bar(
             [entry["low"] for entry in bins],
             [entry["clips"] for entry in bins],
-            [entry["high"] - entry["low"] for entry in bins],
+            [max(entry["high"] - entry["low"], 0.01) for entry in bins],  # a bin of equal scores has no width
             align="edge",
             color=palette.accent,
             edgecolor=palette.surface,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import yaml
+
+from hsta_hf.configuration_hsta import HSTAConfig
 
 
 def model_folder(path: str) -> str:
@@ -11,8 +16,8 @@ def model_folder(path: str) -> str:
     What is not there is taken for the name of a Hub repository, if it can be one.
 
     Raises:
-        FileNotFoundError: the folder holds neither a model nor a run, or a run without a finished model, or there is
-            no such folder.
+        FileNotFoundError: the folder holds neither a model nor a run, or a run without a finished model or of a
+            baseline, or a model that is no HSTA, or there is no such folder.
     """
     folder = Path(path)
     if not folder.exists() and (folder.is_absolute() or path.startswith((".", "~")) or len(folder.parts) > 2):
@@ -22,12 +27,37 @@ def model_folder(path: str) -> str:
         hint = f"; did you mean {' or '.join(runs)}?" if runs else ""
         raise FileNotFoundError(f"{folder} holds neither a model nor a run{hint}")
     if not (folder / "recipe.yaml").is_file():
+        _refuse_other_models(folder)
         return path
     found = [folder / "final" / "model", *sorted(folder.glob("folds/fold-*/model"))]
-    for candidate in found:
-        if (candidate / "config.json").is_file():
-            return str(candidate)
-    raise FileNotFoundError(f"{folder} is a run folder without a finished model; start its training again.")
+    candidate = next((each for each in found if (each / "config.json").is_file()), None)
+    if baseline := _baseline(folder / "recipe.yaml"):
+        left = f"what lies in {candidate} is no HSTA" if candidate else "it leaves predictions and scores, no model"
+        raise FileNotFoundError(f"{folder} is a run of the baseline {baseline}: {left}; name a run or model of HSTA")
+    if candidate is None:
+        raise FileNotFoundError(f"{folder} is a run folder without a finished model; start its training again.")
+    return str(candidate)
+
+
+def _refuse_other_models(folder: Path) -> None:
+    """Raise if the folder holds a model of another architecture, before it is loaded as an HSTA."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
+            "model_type", HSTAConfig.model_type
+        )
+    except (OSError, ValueError, AttributeError):
+        return  # not there, or damaged: loading says what is wrong
+    if kind != HSTAConfig.model_type:
+        raise FileNotFoundError(f"{folder} holds a model of type {kind}, and no HSTA; name a run or model of HSTA")
+
+
+def _baseline(recipe: Path) -> str | None:
+    """Which baseline a run's recipe names, if it can be read."""
+    try:
+        fields = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return fields.get("baseline") if isinstance(fields, dict) else None
 
 
 def not_found(name: str, error: OSError) -> OSError:
@@ -35,3 +65,8 @@ def not_found(name: str, error: OSError) -> OSError:
     if Path(name).exists():
         return error
     return OSError(f"there is no folder {name}, and no model of that name could be had from the Hub: {error}")
+
+
+def about_model(name: str, error: Exception) -> str:
+    """What to say of a model that could not be loaded: the error, which the model's name precedes if it lacks it."""
+    return str(error) if name in str(error) else f"{name}: {error}"

@@ -117,6 +117,19 @@ def pretrain(
     return model
 
 
+def refuse_pretraining_data(recipe: Recipe, clips: LabelledClips) -> None:
+    """Raise if the dataset named in `pretrain_dataset` must not be pre-trained on, before anything is written.
+
+    Raises:
+        RecipeError: as `refuse_shared_subjects`.
+        NotPreparedError: it is no prepared dataset.
+    """
+    if recipe.model.pretrain_dataset:
+        refuse_shared_subjects(
+            load_labelled_clips(recipe.model.pretrain_dataset, recipe.data.label_scheme), clips, recipe
+        )
+
+
 def _drawn_folder(run: RunFolder, recipe: Recipe) -> Path:
     """Where faces are drawn: in the run, or in the `drawn_dir` that runs share, named after what is drawn."""
     if recipe.data.drawn_dir is None:

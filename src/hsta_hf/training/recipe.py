@@ -24,6 +24,7 @@ from transformers import HfArgumentParser, VideoMAEConfig
 
 from hsta_hf.configuration_hsta import HSTAConfig
 from hsta_hf.data.prepare_options import PrepareError, read_section
+from hsta_hf.data.wording import did_you_mean
 from hsta_hf.training.arguments import (
     ALL_ARGUMENTS,
     HARMLESS_FIELDS,
@@ -189,6 +190,8 @@ def convert_value(name: str, value: Any, hint: Any, where: str) -> Any:
         if value is None and type(None) in choices:
             return None
         kinds = [kind for kind in choices if kind is not type(None)]
+        if len(kinds) == 1:
+            return convert_value(name, value, kinds[0], where)
         for kind in sorted(kinds, key=lambda kind: kind is str):  # text last: everything can be text
             try:
                 return convert_value(name, value, kind, where)
@@ -198,7 +201,8 @@ def convert_value(name: str, value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value in choices:
             return value
-        raise RecipeError(f"{where}: {name} is {value!r}; use one of {', '.join(map(str, choices))}.")
+        meant = did_you_mean(str(value), map(str, choices))
+        raise RecipeError(f"{where}: {name} is {value!r}; use one of {', '.join(map(str, choices))}{meant or '.'}")
     if hint is Any:
         return value
     if origin is list or hint is list:

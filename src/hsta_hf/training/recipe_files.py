@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from hsta_hf.data.wording import did_you_mean
+
 EXTENDS = "extends"
 
 
@@ -50,7 +52,8 @@ def find_recipe(recipe: str | Path, beside: Path | None = None) -> Path:
     if str(recipe) in shipped:
         return shipped[str(recipe)]
     raise RecipeError(
-        f"There is no recipe {recipe}; give the path of a YAML file, or one of the names {', '.join(shipped)}."
+        f"There is no recipe {recipe}; give the path of a YAML file, or one of the names {', '.join(shipped)}"
+        f"{did_you_mean(str(recipe), shipped) or '.'}"
     )
 
 

@@ -54,11 +54,12 @@ def with_folds(facts: RunFacts, recipe: Recipe, folder: RunFolder, folds: Sequen
     }
     final = recipe.training.final_model and is_finished(folder.final)
     models = [each / "model" for each in ([folder.final] if final else finished[:1])]
+    loadable = [model for model in models if (model / "config.json").is_file()]  # most baselines leave none
     return dataclasses.replace(
         facts,
         complete=not any(missing.values()),
         missing_folds={seed: numbers for seed, numbers in missing.items() if numbers},
-        model=next((model.relative_to(folder.path).as_posix() for model in models if model.exists()), None),
+        model=next((model.relative_to(folder.path).as_posix() for model in loadable), None),
         final_model=final,
         fold_metrics=[read_metrics(each) for each in finished],
         other_trainings={

@@ -20,6 +20,7 @@ from hsta_hf.training.fold import FoldTask, is_finished
 from hsta_hf.training.joined_clips import load_run_clips
 from hsta_hf.training.leak_checks import refuse_pretraining, refuse_start
 from hsta_hf.training.methods import FoldTrainer, Method, method_of
+from hsta_hf.training.pretraining import refuse_pretraining_data
 from hsta_hf.training.recipe import Recipe, RecipeError
 from hsta_hf.training.run_folder import RunFolder, RunFolderError
 from hsta_hf.training.threads import set_threads
@@ -95,6 +96,8 @@ def open_run(recipe: Recipe, quiet: bool = False) -> OpenRun:
     chosen = _chosen_folds(recipe, split)
     refuse_start(recipe, split, clips)
     folder = RunFolder(Path(recipe.training.output_dir or "runs/hsta"))
+    if method.pretrains and not is_finished(folder.pretraining):
+        refuse_pretraining_data(recipe, clips)
     if state.is_main_process:
         facts: dict[str, Any] = {"clips": clips.fingerprint}
         if method.uses_trainer:
