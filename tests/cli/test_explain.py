@@ -8,10 +8,13 @@ from typing import Any
 
 import av
 import cv2
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from prediction_helpers import BrightFace, moving_clip, save_model, write_video
 
+from hsta_hf import HSTAForMicroExpressionClassification, HSTAVideoProcessor
 from hsta_hf.cli import explain
 from hsta_hf.cli.main import main
 from hsta_hf.data.face_alignment import FaceAligner
@@ -19,8 +22,10 @@ from hsta_hf.data.prepare import PrepareOptions, prepare
 from hsta_hf.data.prepared import load_prepared
 from hsta_hf.data.synthesize import synthesize
 from hsta_hf.explanation import sources
-from hsta_hf.explanation.explain import METHODS
+from hsta_hf.explanation.drawing import draw_contact_sheet
+from hsta_hf.explanation.explain import METHODS, explain_clip
 from hsta_hf.explanation.gradients import has_captum
+from hsta_hf.explanation.text import verdicts
 
 FLOW = {"video_input": "optical_flow", "special_input": "optical_flow", "flow_scale": 0.1}
 QUICK = ["--random_orders", "4", "--steps", "4"]
@@ -60,6 +65,36 @@ def test_it_writes_pictures_and_numbers_and_prints_the_test(
     assert sheet is not None and sheet.shape[1] > 1200 and sheet.mean() > 150
     with av.open(str(tmp_path / "out" / "overlay.mp4")) as container:
         assert len(list(container.decode(video=0))) == 9
+
+
+def test_what_a_map_is_worth_is_said_on_the_sheet_too(model: Path) -> None:
+    """Of a model that movement hardly moves, that the test says little; elsewhere each map has a sentence."""
+    network = HSTAForMicroExpressionClassification.from_pretrained(model)
+    explanation = explain_clip(
+        network,
+        HSTAVideoProcessor.from_pretrained(model),
+        moving_clip(3),
+        methods=["rollout", "last_layer"],
+        random_orders=4,
+    )
+    page = draw_contact_sheet(explanation, "clip")
+    scores = explanation.tests["rollout"].curve.scores
+    scores[:] = np.linspace(0.9, 0.2, len(scores))
+    first, second = verdicts(explanation)
+    assert first.startswith("Attention rollout: deleting in its order beats") and "last layer" in second
+    assert "Attention rollout: deleting" in heading(draw_contact_sheet(explanation, "clip"))
+    scores[:] = np.linspace(0.35, 0.3, len(scores))
+    (only,) = verdicts(explanation)
+    assert "hardly depends on movement (a still clip has 0.30), so the deletion test says little of any" in only
+    assert only in heading(draw_contact_sheet(explanation, "clip")) and "why" in heading(page)
+    bars = page.axes[-2].get_yticklabels()
+    assert "elsewhere" in [label.get_text() for label in bars] and len(bars) == 7
+
+
+def heading(figure: Figure) -> str:
+    """The words at the top, its lines joined."""
+    assert figure.get_suptitle()
+    return " ".join(figure.get_suptitle().split())
 
 
 def test_a_film_of_more_than_a_second_is_warned_of_unless_its_offset_is_given(

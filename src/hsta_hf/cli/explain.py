@@ -181,7 +181,7 @@ def _notes(clip: ClipFrames) -> list[str]:
 
 def _tell(explanation: Explanation, title: str, method: str, notes: list[str]) -> None:
     from hsta_hf.explanation.explain import METHODS
-    from hsta_hf.explanation.text import deletion_lines, region_lines, verdict
+    from hsta_hf.explanation.text import deletion_lines, region_lines, verdicts
 
     clip = explanation.clip
     print(
@@ -193,4 +193,4 @@ def _tell(explanation: Explanation, title: str, method: str, notes: list[str]) -
     print("\n".join(region_lines(explanation, method)))
     print(f"\nDeletion test: area under the score of {explanation.label_name} while patches are made still")
     print("\n".join(deletion_lines(explanation)))
-    print("\n".join(verdict(explanation, name) for name in explanation.tests))
+    print("\n".join(verdicts(explanation)))

@@ -16,12 +16,14 @@ from matplotlib.patches import Rectangle
 from hsta_hf.explanation.explain import METHODS, Explanation, region_table
 from hsta_hf.explanation.overlay import draw_over, grey_face, strength_colours
 from hsta_hf.explanation.regions import REGIONS
+from hsta_hf.explanation.text import verdicts
 from hsta_hf.reporting.figures_style import LIGHT, figure_style, plain_axes
 from hsta_hf.reporting.files import replacing
 
 FACE = 224  # pixels a side
 _TILE, _CHART = 2.0, 3.5  # inches
 _DOTS = 110  # an inch
+_LETTERS = 7.5  # of the heading, an inch
 _REGIONS_SHOWN = 6
 
 
@@ -31,11 +33,15 @@ def draw_contact_sheet(explanation: Explanation, title: str, notes: Sequence[str
     Args:
         explanation: what to draw.
         title: what to call the clip.
-        notes: sentences that stand below the title.
+        notes: sentences that stand below the title, before what the deletion test says.
     """
     columns = [(stream, number) for stream, grid in explanation.clip.grids.items() for number in range(grid.tubelets)]
     rows = 1 + len(explanation.maps)
-    width, height = _TILE * (1 + len(columns)) + 2 * _CHART, 2.55 * rows + 1.0 + 0.25 * len(notes)
+    width = _TILE * (1 + len(columns)) + 2 * _CHART
+    notes = [
+        line for note in (*notes, *verdicts(explanation)) for line in textwrap.wrap(note, round(_LETTERS * width))
+    ]
+    height = 2.55 * rows + 1.0 + 0.25 * len(notes)
     with figure_style(LIGHT):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor=LIGHT.surface)
         FigureCanvasAgg(figure)
@@ -138,9 +144,11 @@ def _map_row(explanation: Explanation, method: str, row: np.ndarray, columns: li
 
 def _bars(explanation: Explanation, method: str, axes: Axes) -> None:
     table = region_table(explanation, method)
-    table = table[table["region"] != REGIONS[-1].name].head(_REGIONS_SHOWN)
+    elsewhere = table["region"] == REGIONS[-1].name  # no part of the face, yet it may hold most
+    table = table[elsewhere | ((~elsewhere).cumsum() <= _REGIONS_SHOWN)]
     places = np.arange(len(table))
-    axes.barh(places, 100 * table["share"], color=LIGHT.accent, height=0.62)
+    colours = [LIGHT.muted if name == REGIONS[-1].name else LIGHT.accent for name in table["region"]]
+    axes.barh(places, 100 * table["share"], color=colours, height=0.62)
     axes.scatter(100 * table["area"], places, marker="|", s=110, color=LIGHT.second, linewidths=2, zorder=3)
     labels = {region.name: region.label.replace(" (", "\n(") for region in REGIONS}
     axes.set_yticks(places, [labels[name] for name in table["region"]], fontsize=8.5)

@@ -11,6 +11,7 @@ from hsta_hf.explanation.regions import REGIONS
 
 CLEARLY = 0.95
 """The share of random orders that a map has to beat to be called better than chance."""
+_DEPENDS = 0.1  # by how much less the score must be moved by deleting everything for the test to say little
 _LABELS = {region.name: region.label for region in REGIONS}
 
 
@@ -52,19 +53,20 @@ def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {line} |" for line in [cells[0], ruler, *cells[1:]]]
 
 
-def verdict(explanation: Explanation, method: str) -> str:
-    """One sentence on what a map is worth on this clip."""
-    test, name = explanation.tests[method], METHODS[method]
-    if abs(float(test.curve.scores[0] - test.curve.scores[-1])) < 0.1:
-        return (
-            f"The score of {explanation.label_name} hardly depends on movement (a still clip has "
-            f"{test.curve.scores[-1]:.2f}), so the test of {name} says little."
-        )
-    worth = "better than chance" if test.beaten >= CLEARLY else "not told from chance"
-    return (
-        f"{name.capitalize()}: deleting in its order beats {100 * test.beaten:.0f} % of random orders, so the map is "
-        f"{worth} on this clip."
-    )
+def verdicts(explanation: Explanation) -> list[str]:
+    """What the maps are worth on this clip: a sentence a map, or one where the test can say little of any."""
+    test = next(iter(explanation.tests.values()))
+    before, still = float(test.curve.scores[0]), float(test.curve.scores[-1])  # the same for all maps
+    if abs(before - still) < _DEPENDS:
+        return [
+            f"The score of {explanation.label_name} hardly depends on movement (a still clip has {still:.2f}), so the "
+            "deletion test says little of any map here, however many random orders one beats."
+        ]
+    return [
+        f"{METHODS[method].capitalize()}: deleting in its order beats {100 * test.beaten:.0f} % of random orders, so "
+        f"the map is {'better than chance' if test.beaten >= CLEARLY else 'not told from chance'} on this clip."
+        for method, test in explanation.tests.items()
+    ]
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:
