@@ -57,9 +57,12 @@ def test_a_second_run_takes_the_curve_of_the_first(
     output = tmp_path / "found.jsonl"
     common = ["spot", str(video), "--output", str(output), "--no-timeline", "--no-progress"]
     assert main([*common, "--threshold", "8"]) == 0
-    assert "earlier run" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "earlier run" not in printed and "replacing" not in printed and "too short" not in printed
+    assert "found.curve.npz" in printed and "found.png" not in printed
     assert main([*common, "--threshold", "1000"]) == 0
     printed = capsys.readouterr().out
+    assert "(replacing an earlier table)" in printed
     assert "240 frames were judged in an earlier run" in printed and "0 intervals" in printed
     assert output.read_text() == "" and not output.with_suffix(".png").exists()
 
@@ -73,7 +76,9 @@ def test_with_a_model_each_interval_has_a_class(
     scores = table[[f"score_{name}" for name in LABELS.values()]].to_numpy()
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
     assert [LABELS[i] for i in scores.argmax(axis=1)] == list(table["prediction"])
-    assert "does not say how its faces were aligned" in capsys.readouterr().out
+    assert "if it was trained on frames as they came, do not trust" in capsys.readouterr().out
+    assert main(["spot", str(video), "--model", str(model), "--output", str(output), "--threshold", "1000"]) == 0
+    assert "do not trust" not in capsys.readouterr().out  # nothing was classified
 
 
 def test_a_model_sees_what_the_processor_makes_of_the_aligned_clip(video: Path, model: Path, tmp_path: Path) -> None:
@@ -99,7 +104,9 @@ def test_a_model_sees_what_the_processor_makes_of_the_aligned_clip(video: Path, 
 def test_a_recording_without_a_face_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_video(tmp_path / "dark.mp4", np.full((60, SIZE, SIZE, 3), 3, np.uint8))
     assert main(["spot", str(path), "--no-progress"]) == 0
-    assert "No face in 100% of the frames: 0:00 to 0:02" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "No face in 100% of the frames: 0:00 to 0:02" in printed
+    assert "too short to know its usual movement" in printed and "is for hsta predict" in printed
 
 
 def test_mistakes_are_named(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hsta_hf.spotting.scan import Lengths
 
 _SHOWN_GAPS = 10
+_SHORT_SECONDS = 3.0  # about two of the windows in which movement is compared
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from hsta_hf.spotting.timeline import timeline_drawing
 
     output = args.output or Path(f"{args.video.stem}_spotted.csv")
+    replaced = output.exists()
     threshold = THRESHOLD if args.threshold is None else args.threshold
     given = {name: getattr(args, name) for name in ("shortest", "longest") if getattr(args, name) is not None}
     try:
@@ -101,9 +103,13 @@ def run(args: argparse.Namespace) -> int:
         names = [found.prediction or "" for found in predictions] if predictions is not None else [""] * len(intervals)
         timeline_drawing(spotted.curve, intervals, names, threshold, lines[0]).save_png(output.with_suffix(".png"))
     print("\n".join([*lines, *table_lines(table)]))
-    if predictor is not None and predictor.processor.face_alignment is None:
-        print("The model does not say how its faces were aligned: they are, as by hsta prepare, to 224 pixels.")
-    print(f"Written: {output}" + ("" if args.no_timeline else f", {output.with_suffix('.png')}"))
+    if predictor is not None and predictor.processor.face_alignment is None and intervals:
+        print(
+            "Faces were aligned before classifying, as hsta prepare aligns them. The model does not note that its "
+            "training clips were: if it was trained on frames as they came, do not trust its classes here."
+        )
+    written = [output, *([] if args.no_timeline else [output.with_suffix(".png")]), output.with_suffix(".curve.npz")]
+    print(f"Written: {', '.join(map(str, written))}{' (replacing an earlier table)' * replaced}")
     if spotted.problem is not None:
         print(f"hsta spot: {spotted.problem}; what could be read was spotted in", file=sys.stderr)
         return 1
@@ -142,6 +148,11 @@ def _summary(recording: Recording, spotted: Spotted, intervals: list[Interval]) 
     lasts = curve.num_frames / curve.fps
     number = f"{len(intervals)} interval{'' if len(intervals) == 1 else 's'}"
     lines = [f"{recording.path.name}: {number} in {clock(lasts)} ({curve.num_frames:,} frames, {curve.fps:g} fps)"]
+    if lasts < _SHORT_SECONDS:
+        lines.append(
+            "That is too short to know its usual movement, from which a micro-expression has to stand out. A film "
+            "that is one micro-expression is for hsta predict."
+        )
     if spotted.continued:
         lines.append(f"{spotted.continued:,} frames were judged in an earlier run.")
     gaps = curve.faceless()
