@@ -139,6 +139,8 @@ def test_a_run_folder_names_its_protocol(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "metrics.json").write_text('{"protocol": "loso", "synthetic": true, "pooled": {"uf1": 0}}')
     score(tmp_path, "--samples", "10")
     assert capsys.readouterr().out.startswith("442 synthetic clips (loso)\n  UF1         0.721 [")
+    score(tmp_path / "predictions.parquet", "--samples", "20")
+    assert capsys.readouterr().out.startswith("442 synthetic clips (loso)")
 
 
 def test_one_subject_gets_scores_and_is_told_why_no_interval(

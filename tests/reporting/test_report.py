@@ -30,7 +30,7 @@ from hsta_hf.reporting.figures import (
     reliability_drawing,
     subjects_drawing,
 )
-from hsta_hf.reporting.html_page import THEMES, blend, contrast, heat_cell, picture_uri
+from hsta_hf.reporting.html_page import THEMES, blend, contrast, heat_cell, picture_uri, with_code
 from hsta_hf.reporting.html_report import report_html
 from hsta_hf.reporting.report import write_report
 from hsta_hf.reporting.report_hardest import hardest_clips
@@ -258,6 +258,23 @@ def test_hardest_clips_are_the_most_confident_mistakes() -> None:
     assert (worst.label, worst.prediction) == ("sad present", "sad absent") and worst.score == pytest.approx(0.95)
 
 
+def test_of_answers_that_are_all_alike_none_is_hardest() -> None:
+    rows = table(30).assign(prediction=0)
+    rows[[f"score_{name}" for name in LABELS]] = 1 / 3
+    assert hardest_clips(rows, LABELS) == []
+
+
+def test_a_method_without_epochs_has_no_share_of_training_steps() -> None:
+    timed = [{"fold": 0, "seed": 1, "seconds": {"total": 2.0, "steps": 0.1}}]
+    assert len(content.time_sentences(facts(fold_metrics=timed))) == 2
+    (only,) = content.time_sentences(facts(fold_metrics=timed, method="Majority class", log_histories={}))
+    assert "Training steps" not in only
+
+
+def test_backticks_are_code_and_the_rest_is_text() -> None:
+    assert with_code("`a<b` is <not> code") == "<code>a&lt;b</code> is &lt;not&gt; code"
+
+
 def test_text_keeps_its_contrast_in_light_and_dark() -> None:
     for theme in THEMES.values():
         for text in ("ink", "muted"):
@@ -365,7 +382,9 @@ def test_the_report_says_how_to_repeat_the_run(tmp_path: Path) -> None:
     assert "in which the run was started: `dataset: data/it` counts from there." in text
     assert "`num_folds: 4` has no part in this run: the folds of loso follow" in text
     assert "| torch threads | " in text and "move it by up to 2 frames" in text
-    page = " ".join(check_page((tmp_path / "report.html").read_text(encoding="utf-8")).words)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = " ".join(" ".join(check_page(html).words).split())
+    assert "<code>num_folds: 4</code> has no part" in html
     assert "runs/a b/recipe.yaml" in page and "num_folds: 4 has no part" in page and "counts from there" in page
     (tmp_path / "recipe.yaml").write_text(f"dataset: {Path.cwd()}\nnum_folds: 4\n")
     write_report(tmp_path, table(), facts(protocol="kfold-subjects"))

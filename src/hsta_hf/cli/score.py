@@ -109,8 +109,10 @@ def _metrics(path: str, table: AnyTable, args: argparse.Namespace) -> dict[str, 
     from hsta_hf.reporting.scores import compute_metrics, per_group
 
     metrics = compute_metrics(table.rows, table.labels, samples=args.samples, seed=args.seed)
-    saved = Path(path) / "metrics.json"
-    if saved.is_file():
+    place = Path(path)
+    # What is known of a run lies beside its table.
+    saved = (place if place.is_dir() else place.parent) / "metrics.json"
+    if saved.is_file() and (place.is_dir() or place.name == "predictions.parquet"):
         noted = json.loads(saved.read_text(encoding="utf-8"))
         metrics = {key: noted[key] for key in ("protocol", "synthetic") if key in noted} | metrics
     if args.by:

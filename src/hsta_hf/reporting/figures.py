@@ -133,16 +133,14 @@ def _draw_curve(axes: Any, curve: Curve, palette: Palette) -> None:
     colour = palette.second if curve.key == "eval_uf1" else palette.accent
     several = bool((curve.high > curve.low).any())
     if several:
-        band = f"all {curve.trainings} trainings"
-        axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.22, linewidth=0, label=band)
+        axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.22, linewidth=0)
     marker = "o" if len(curve.epochs) < 3 else ""
-    axes.plot(curve.epochs, curve.mean, color=colour, label="mean" if several else None, marker=marker)
+    axes.plot(curve.epochs, curve.mean, color=colour, marker=marker)
     plain_axes(axes, palette)
     axes.set_xlabel("epoch")
-    axes.set_title(curve.title, loc="left")
+    # Said in the title, since a legend would lie on the curve.
+    axes.set_title(f"{curve.title}: mean and range of {curve.trainings}" if several else curve.title, loc="left")
     axes.set_ylim(bottom=0)
-    if several:
-        axes.legend(loc="lower right" if curve.key == "eval_uf1" else "upper right")
 
 
 def reliability_drawing(calibration: Mapping[str, Any]) -> Drawing | None:
@@ -201,7 +199,9 @@ def subjects_drawing(rows: Sequence[Mapping[str, Any]], score: str, title: str) 
 
     def draw(figure: Figure, palette: Palette) -> None:
         axes = figure.add_subplot()
-        axes.axhline(float(np.median(values)), color=palette.second, linestyle="--", linewidth=1.2, label="median")
+        median = float(np.median(values))
+        axes.axhline(median, color=palette.second, linestyle="--", linewidth=1.2, clip_on=False)
+        axes.set_title(f"dashed: median, {median:.2f}", loc="left")
         axes.scatter(
             range(1, len(rows) + 1),
             values,
@@ -216,7 +216,6 @@ def subjects_drawing(rows: Sequence[Mapping[str, Any]], score: str, title: str) 
         axes.set_ylabel(title)
         axes.set_xlabel(f"{len(rows)} subjects, sorted")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="lower right")
 
     text = (
         f"{title} of {len(rows)} subjects: {values.min():.2f} to {values.max():.2f}, median {np.median(values):.2f}."

@@ -6,6 +6,7 @@ A page holds everything that it shows: no style sheet, font, script or picture i
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import cv2
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from hsta_hf.reporting.figures_style import LIGHT, Drawing
 
@@ -65,6 +66,11 @@ def environment() -> jinja2.Environment:
 def render(template: str, values: Mapping[str, Any]) -> str:
     """Fill a template of `templates/`."""
     return environment().get_template(template).render(themes=THEMES, **values)
+
+
+def with_code(text: str) -> Markup:
+    """Words of Markdown in which `backticks` mark code, and nothing else is marked."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def svg(drawing: Drawing) -> Markup:

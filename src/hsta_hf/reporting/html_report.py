@@ -27,7 +27,7 @@ from hsta_hf.reporting.figures import (
     subjects_drawing,
 )
 from hsta_hf.reporting.figures_style import Drawing
-from hsta_hf.reporting.html_page import picture_uri, render
+from hsta_hf.reporting.html_page import picture_uri, render, with_code
 from hsta_hf.reporting.predictions import is_multi_label
 from hsta_hf.reporting.repetition import REPEATS_EXACTLY, recipe_note, repeat_command, where_to_repeat
 from hsta_hf.reporting.report_content import Table, number
@@ -128,9 +128,9 @@ def report_html(
         "software": Table("Software", ("software", "version"), list(metrics["environment"].items()), 2),
         "recipe": recipe,
         "repeat": repeat_command(recipe),
-        "repeat_where": where_to_repeat(recipe).replace("`", ""),
+        "repeat_where": with_code(where_to_repeat(recipe)),
         "repeats_exactly": REPEATS_EXACTLY,
-        "recipe_note": recipe_note(facts, recipe).replace("`", ""),
+        "recipe_note": with_code(recipe_note(facts, recipe)),
     }
     return render("report.html.j2", values)
 

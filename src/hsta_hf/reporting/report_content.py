@@ -345,7 +345,7 @@ def time_sentences(facts: RunFacts) -> list[str]:
         totals = [float(entry["total"]) for entry in timed]
         lines = [_durations("Folds", totals)]
         steps = [float(entry["steps"]) for entry in timed if entry.get("steps") is not None]
-        if len(steps) == len(totals) and sum(totals) > 0:
+        if len(steps) == len(totals) and sum(totals) > 0 and _trained_by_epochs(facts):
             share = 100 * (1 - sum(steps) / sum(totals))
             lines.append(
                 f"Training steps are {100 - share:.1f} % of that; {share:.1f} % went into everything else: reading "

@@ -44,9 +44,13 @@ def hardest_clips(table: pd.DataFrame, labels: Sequence[str], limit: int = NUM_C
     """Clips by how sure the wrong answers were, the surest first.
 
     With several seeds a clip counts by the mean over seeds of the wrong answer's score, where a right answer counts
-    as zero: one that every seed gets wrong comes before one that a single seed gets wrong.
+    as zero: one that every seed gets wrong comes before one that a single seed gets wrong. None where all wrong
+    answers have one score, as those of a majority class: none is harder than the others.
     """
     rows = _multi_label_errors(table, labels) if is_multi_label(table) else _errors(table, labels)
+    sure = rows["sure"][rows["sure"] > 0]
+    if len(sure) > limit and float(sure.max() - sure.min()) < 1e-9:
+        return []
     found = []
     for (database, clip), part in rows.groupby(["database", "clip"], sort=True):
         wrong = part[part["sure"] > 0]
