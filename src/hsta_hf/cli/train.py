@@ -20,6 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train",
         help="train and cross-validate a model as a recipe says",
         description=__doc__,
+        epilog="Exit code: 0 done; 1 recipe, data and run folder do not fit, or a fold failed; 2 wrong usage; 130 "
+        "interrupted (Ctrl-C).",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--list_fields", action="store_true", help="print all recipe fields and stop")
