@@ -65,7 +65,7 @@ def test_a_clip_is_analysed_its_apex_corrected_and_its_upload_deleted(
 ) -> None:
     with visiting(server.url, DESKTOP) as visit:
         visit.upload(clip)
-        assert server.files() == ["drawn.mp4"]
+        server.wait_for_files(["drawn.mp4"])
         visit.analyse()
         assert server.files() == []
         apex, scores, overlay = spotted(visit), visit.scores(), visit.overlay()
