@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prediction_helpers import LABELS, moving_clip, save_model, write_video
 
+from hsta_hf import HSTAVideoProcessor
 from hsta_hf.cli.main import main
 from hsta_hf.training.finished_model import model_folder
 
@@ -60,10 +61,12 @@ def test_a_baseline_is_no_model_of_hsta(tmp_path: Path, capsys: pytest.CaptureFi
     model = tmp_path / "folds" / "fold-00-seed-42" / "model"
     model.mkdir(parents=True)
     (model / "config.json").write_text('{"model_type": "videomae"}')
+    HSTAVideoProcessor().save_pretrained(model)
     assert main(command) == 1
     assert f"what lies in {model} is no HSTA" in capsys.readouterr().err
     assert main(["predict", str(model), "clip.mp4"]) == 1
-    assert f"predict: {model} holds a model of type videomae, and no HSTA" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"predict: {model} is a model of type 'videomae'; wanted is an HSTA model" in said
 
 
 def test_a_long_film_is_classified_with_a_warning(

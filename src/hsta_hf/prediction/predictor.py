@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from hsta_hf.clip_arguments_hsta import as_clips, clip_name, per_clip
+from hsta_hf.configuration_hsta import HSTAConfig
 from hsta_hf.data.face_alignment import Detector, FaceAligner
 from hsta_hf.modeling_hsta import HSTAForMicroExpressionClassification
 from hsta_hf.prediction.ahead import prepared_ahead
@@ -111,6 +112,9 @@ class Predictor:
             processor = HSTAVideoProcessor.from_pretrained(folder, revision=revision or "main")
         except OSError as error:
             raise not_found(folder, error) from error
+        kind = HSTAConfig.get_config_dict(folder, revision=revision or "main")[0].get("model_type")
+        if kind != HSTAConfig.model_type:
+            raise ValueError(f"{folder} is a model of type {kind!r}; wanted is an HSTA model")
         alignment = alignment_to_use(processor, faces)
         network = HSTAForMicroExpressionClassification.from_pretrained(
             folder, revision=revision or "main", dtype=torch.float32

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import yaml
-
-from hsta_hf.configuration_hsta import HSTAConfig
 
 
 def model_folder(path: str) -> str:
@@ -17,7 +14,7 @@ def model_folder(path: str) -> str:
 
     Raises:
         FileNotFoundError: the folder holds neither a model nor a run, or a run without a finished model or of a
-            baseline, or a model that is no HSTA, or there is no such folder.
+            baseline, or there is no such folder.
     """
     folder = Path(path)
     if not folder.exists() and (folder.is_absolute() or path.startswith((".", "~")) or len(folder.parts) > 2):
@@ -27,7 +24,6 @@ def model_folder(path: str) -> str:
         hint = f"; did you mean {' or '.join(runs)}?" if runs else ""
         raise FileNotFoundError(f"{folder} holds neither a model nor a run{hint}")
     if not (folder / "recipe.yaml").is_file():
-        _refuse_other_models(folder)
         return path
     found = [folder / "final" / "model", *sorted(folder.glob("folds/fold-*/model"))]
     candidate = next((each for each in found if (each / "config.json").is_file()), None)
@@ -37,18 +33,6 @@ def model_folder(path: str) -> str:
     if candidate is None:
         raise FileNotFoundError(f"{folder} is a run folder without a finished model; start its training again.")
     return str(candidate)
-
-
-def _refuse_other_models(folder: Path) -> None:
-    """Raise if the folder holds a model of another architecture, before it is loaded as an HSTA."""
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
-            "model_type", HSTAConfig.model_type
-        )
-    except (OSError, ValueError, AttributeError):
-        return  # not there, or damaged: loading says what is wrong
-    if kind != HSTAConfig.model_type:
-        raise FileNotFoundError(f"{folder} holds a model of type {kind}, and no HSTA; name a run or model of HSTA")
 
 
 def _baseline(recipe: Path) -> str | None:

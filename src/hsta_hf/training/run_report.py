@@ -18,6 +18,7 @@ from hsta_hf.reporting.report import write_report
 from hsta_hf.training.clips import LabelledClips, class_counts
 from hsta_hf.training.fold import is_finished, read_log_history, read_metrics
 from hsta_hf.training.joined_clips import load_run_clips
+from hsta_hf.training.methods import HSTA
 from hsta_hf.training.recipe import Recipe, load_recipe
 from hsta_hf.training.run_folder import RECIPE_FILE, RUN_FILE, RunFolder, RunFolderError
 
@@ -54,12 +55,13 @@ def with_folds(facts: RunFacts, recipe: Recipe, folder: RunFolder, folds: Sequen
     }
     final = recipe.training.final_model and is_finished(folder.final)
     models = [each / "model" for each in ([folder.final] if final else finished[:1])]
-    loadable = [model for model in models if (model / "config.json").is_file()]  # most baselines leave none
+    # Most baselines leave nothing that could be loaded.
+    models = [model for model in models if facts.method == HSTA or (model / "config.json").is_file()]
     return dataclasses.replace(
         facts,
         complete=not any(missing.values()),
         missing_folds={seed: numbers for seed, numbers in missing.items() if numbers},
-        model=next((model.relative_to(folder.path).as_posix() for model in loadable), None),
+        model=next((model.relative_to(folder.path).as_posix() for model in models if model.exists()), None),
         final_model=final,
         fold_metrics=[read_metrics(each) for each in finished],
         other_trainings={
